@@ -30,6 +30,7 @@ else
     CACHE=${FOREWARN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/forewarn}
     STATE=${FOREWARN_STATE:-$ROOT/.forewarn}
 fi
+CACHE=$(realpath --canonicalize-missing "$CACHE") STATE=$(realpath --canonicalize-missing "$STATE")
 
 # The account that runs the private PostgreSQL: ourselves, unless we are root.
 db_account() {

@@ -99,8 +99,8 @@ db_programs() {
 db_local_programs() {
     local wanted=$1 bin major share version
     for bin in /usr/lib/postgresql/{17,16,15}/bin /usr/pgsql-{17,16,15}/bin /usr/local/pgsql/bin "$(pg_config --bindir 2>/dev/null)"; do
-        [ -x "$bin/postgres" ] && [ -x "$bin/initdb" ] && [ -x "$bin/psql" ] || continue
-        major=$("$bin/postgres" --version | sed -nE 's/.* ([0-9]+)[.].*/\1/p')
+        if ! [ -x "$bin/postgres" ] || ! [ -x "$bin/initdb" ] || ! [ -x "$bin/psql" ]; then continue; fi
+        major=$(db_major "$bin")
         case $major in 15 | 16 | 17) ;; *) continue ;; esac
         [ -z "$wanted" ] || [ "$wanted" = "$major" ] || continue
         share=$("$bin/pg_config" --sharedir 2>/dev/null || echo "/usr/share/postgresql/$major")
@@ -155,9 +155,7 @@ db_socket_folder() {
     if [ $((${#DB_FOLDER} + 14)) -le 100 ]; then
         echo "$DB_FOLDER"
     else
-        local base=/tmp
-        is_root || [ ! -w "${XDG_RUNTIME_DIR:-/nonexistent}" ] || base=$XDG_RUNTIME_DIR
-        echo "$base/forewarn-$(id -u)-$(printf '%s' "$DB_FOLDER" | sha256sum | cut -c1-12)"
+        echo "/tmp/forewarn-$(id -u)-$(printf '%s' "$DB_FOLDER" | sha256sum | cut -c1-12)"
     fi
 }
 

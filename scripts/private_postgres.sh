@@ -67,31 +67,35 @@ private_apt() {
 
 private_apt_setup() {
     local work=$1 mirror keyring
-    mkdir -p "$work"/{state/lists/partial,cache/archives/partial,empty}
+    mkdir -p "$work"/{state/lists/partial,cache/archives/partial,conf.d,empty}
     keyring=$(private_keyring "$work")
     mirror=$(private_mirror)
     echo "deb [signed-by=$keyring] $mirror $PRIVATE_SUITE main" >"$work/sources.list"
     : >"$work/status" # an empty list of installed packages: every library comes along
-    # The machine's own apt.conf.d stays in force (proxies), its sources and preferences do not.
-    cat >"$work/apt.conf" <<CONF
+    # The machine's settings stay in force (proxies), its sources, preferences and hooks do not. apt reads the folder
+    # in the order of names, so ours comes last.
+    echo "Dir::Etc::parts \"$work/conf.d\";" >"$work/apt.conf"
+    find /etc/apt/apt.conf.d -type f -exec ln -s -t "$work/conf.d" {} +
+    cat >"$work/conf.d/zz-forewarn" <<CONF
 Dir::State "$work/state";
 Dir::State::status "$work/status";
 Dir::Cache "$work/cache";
+Dir::Cache::archives "archives/";
+Dir::Log "$work";
 Dir::Etc::sourcelist "$work/sources.list";
 Dir::Etc::sourceparts "$work/empty";
+Dir::Etc::preferences "$work/empty/none";
 Dir::Etc::preferencesparts "$work/empty";
-Dir::Log "$work";
+#clear APT::Default-Release;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Post-Invoke;
 APT::Install-Recommends "false";
-APT::Default-Release "";
-APT::Sandbox::User "$(id -un)";
-APT::Update::Post-Invoke "";
-APT::Update::Post-Invoke-Success "";
 APT::Keep-Downloaded-Packages "true";
+APT::Sandbox::User "$(id -un)";
 Acquire::Languages "none";
 Acquire::Retries "3";
 CONF
-    # Only clearing a list by "#clear" empties what the machine's configuration put there.
-    sed -i -e 's/^\(APT::Update::Post-Invoke[^ ]*\) "";/#clear \1;/' "$work/apt.conf"
 }
 
 # Debian's keyring: the machine's; on Ubuntu from its package, which Ubuntu's own signature covers.
@@ -115,6 +119,7 @@ private_mirror() {
     # shellcheck disable=SC1091
     [ ! -r /etc/os-release ] || release=$(. /etc/os-release && [ "${ID:-}" = debian ] && echo "${VERSION_CODENAME:-}")
     if [ -n "$release" ]; then
+        # shellcheck disable=SC2016  # the names are apt's, not the shell's
         mirror=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
             awk -v release="$release" '$1 == release && $2 == "main" { print $3; exit }') || true
         [ -n "$mirror" ] || mirror=$(private_mirror_from_sources)
