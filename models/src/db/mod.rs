@@ -1,0 +1,130 @@
+//! Every SQL statement of the project, one file for each aggregate.
+//!
+//! Plain functions on `&mut PgConnection`: the caller owns the transaction. Statements are checked
+//! at run time by tests on a real TimescaleDB, one for each function at least; the constraint names
+//! of the schema are the contract for errors, never message texts.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Executor, PgConnection};
+
+use crate::id::TenantId;
+
+pub mod alarm;
+pub mod assessment;
+pub mod audit;
+pub mod auth;
+pub mod case_file;
+pub mod dead_letter;
+pub mod dispatch;
+pub mod history;
+pub mod idempotency;
+pub mod ledger;
+pub mod meter;
+pub mod outbox;
+pub mod overview;
+pub mod plan;
+pub mod prediction;
+pub mod reading;
+pub mod register;
+pub mod registry;
+pub mod ticket;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+/// The schema. Every step is applied once, in order, and never edited after a release.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// Which service a pool acts for; decides what the database lets it do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Ingest,
+    Analytics,
+    Api,
+}
+
+impl Role {
+    fn set_role(self) -> &'static str {
+        match self {
+            Self::Ingest => "SET ROLE forewarn_ingest",
+            Self::Analytics => "SET ROLE forewarn_analytics",
+            Self::Api => "SET ROLE forewarn_api",
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Analytics => "analytics",
+            Self::Api => "api",
+        }
+    }
+}
+
+/// A pool whose connections have the rights of `role` and no others.
+///
+/// # Errors
+/// When `url` can't be parsed. It doesn't connect: a database that is away is not an error here.
+pub fn connect(url: &str, role: Role, max_connections: u32) -> Result<PgPool, sqlx::Error> {
+    let options = PgConnectOptions::from_str(url)?
+        .application_name(&format!("forewarn-{}", role.name()))
+        .options([("timezone", "UTC"), ("statement_timeout", "60s"), ("idle_in_transaction_session_timeout", "60s")]);
+    Ok(PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(Duration::from_secs(30))
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                connection.execute(role.set_role()).await?;
+                Ok(())
+            })
+        })
+        .connect_lazy_with(options))
+}
+
+/// Brings the schema up to date, as the database's owner.
+///
+/// # Errors
+/// When the database can't be reached, lacks TimescaleDB, or a step fails.
+pub async fn migrate(url: &str) -> anyhow::Result<()> {
+    use anyhow::Context;
+    let pool = PgPoolOptions::new().max_connections(1).connect(url).await.context("can't reach the database")?;
+    MIGRATOR.run(&pool).await.context("migration failed")?;
+    pool.close().await;
+    Ok(())
+}
+
+/// Makes the rest of the transaction act for `tenant`; row-level security does the rest.
+///
+/// # Errors
+/// When the database does.
+pub async fn act_for(connection: &mut PgConnection, tenant: TenantId) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT set_config('forewarn.tenant_id', $1, true)")
+        .bind(tenant.uuid().to_string())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Whether a transaction that failed so may be tried again as it is: the database was away, was
+/// restarting, ran out of something, or two transactions were in each other's way.
+pub fn is_retryable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::Tls(_) => true,
+        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+            // 08 connection, 40 rollback (serialisation, deadlock), 53 resources (disk full, too many
+            // connections), 55P03 lock not available, 57 operator (shutdown, cancel), 58 system error.
+            ["08", "40", "53", "57", "58"].contains(&&code[..2]) || code == "55P03" || code == "25006"
+        }),
+        _ => false,
+    }
+}
+
+/// The name of the constraint an error broke, if it broke one.
+pub fn broken_constraint(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error().and_then(|database| database.constraint())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,25 @@
+//! The shared vocabulary of Forewarn: what ingest, analytics, the API and the edge agent must agree on.
+//!
+//! Domain types and pure state machines have no features and do no I/O. Feature `db` adds every SQL
+//! statement of the project, feature `service` what each service process needs.
+
+pub mod alarm;
+pub mod artifact;
+pub mod assessment;
+pub mod asset;
+pub mod case;
+pub mod id;
+pub mod meter;
+pub mod plan;
+pub mod prediction;
+pub mod reading;
+pub mod tenant;
+pub mod ticket;
+pub mod time;
+pub mod unit;
+pub mod wire;
+
+#[cfg(feature = "db")]
+pub mod db;
+#[cfg(feature = "service")]
+pub mod service;
