@@ -198,10 +198,23 @@ db_query() { "$1/psql" "$(db_own_url "$2")" -XAtq --set=ON_ERROR_STOP=1 -c "$3";
 # The form that both libpq and sqlx read. The role is a superuser of this cluster.
 db_own_url() { echo "postgres://forewarn@localhost/${1:-forewarn}?host=$(urlencode "$(db_socket_folder)")"; }
 
+db_other_connections() {
+    db_query "$(cat "$STATE/db.programs")" forewarn \
+        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+}
+
 db_answers() {
     local bin
     bin=$(cat "$STATE/db.programs" 2>/dev/null) && [ -S "$(db_socket_folder)/.s.PGSQL.5432" ] &&
         [ "$(db_query "$bin" forewarn 'SELECT 1' 2>/dev/null)" = 1 ]
+}
+
+# The same server, another database.
+db_url_named() {
+    local url=$1 name=$2 query=''
+    case $url in *\?*) query=?${url#*\?} ;; esac
+    url=${url%%\?*}
+    echo "${url%/*}/$name$query"
 }
 
 # psql for a given address: the cluster's own, or the machine's.
@@ -238,6 +251,21 @@ db_stop_locked() {
         docker stop "$DB_CONTAINER" >/dev/null
     else
         say "The database is not running."
+    fi
+}
+
+# Deletes the cluster with all its data, unless somebody is connected to it.
+db_delete() {
+    local others
+    if db_answers; then
+        others=$(db_other_connections)
+        [ "$others" -eq 0 ] || die "$others connections still use the database" "End them first (./dev test, ./dev db psql, …)."
+        db_stop
+    fi
+    rm -rf "$DB_FOLDER" "$(db_socket_folder)" "$STATE/db.programs"
+    if db_docker_runs; then
+        docker rm --force "$DB_CONTAINER" >/dev/null 2>&1 || true
+        docker volume rm "$DB_CONTAINER" >/dev/null 2>&1 || true
     fi
 }
 

@@ -1,0 +1,119 @@
+# shellcheck shell=bash
+# Tests, lints and benchmarks. Sourced by ./dev.
+
+# run_tests [FILTER…]: everything; with filters, only the Rust tests whose names contain one; "browser" means the pages' tests.
+run_tests() {
+    local rust=yes browser=yes filters=() word url log failed=''
+    for word in "$@"; do
+        if [ "$word" = browser ]; then rust=''; else filters+=("$word"); fi
+    done
+    if [ "${#filters[@]}" -gt 0 ]; then rust=yes; [ "$#" -gt "${#filters[@]}" ] || browser=''; fi
+    web_has_script test:browser || browser=''
+
+    need_rust
+    [ -z "$browser" ] || need_chromium
+    url=$(db_url)
+    build_pages
+    log=$(mktemp)
+    # shellcheck disable=SC2064  # the name is meant as it is now
+    trap "rm -f '$log'" EXIT
+
+    # All targets in one go: tests that kill real processes need both executables, and building those separately would
+    # choose other features for the dependencies and compile them twice.
+    step "Building (dev profile)"
+    (cd "$ROOT" && cargo build --locked --workspace --all-targets >&2 </dev/null)
+    export DATABASE_URL=$url FOREWARN_BIN_DIR=$TARGET/debug
+    if [ -n "$rust" ]; then
+        [ "${#filters[@]}" -gt 0 ] || check_types || failed=yes
+        step "Rust tests"
+        (cd "$ROOT" && cargo test --locked --workspace --no-fail-fast -- "${filters[@]}" </dev/null 2>&1) | tee -a "$log" || failed=yes
+    fi
+    if [ -n "$browser" ]; then
+        step "Browser tests ($CHROMIUM)"
+        npm --prefix "$WEB" run --silent test:browser </dev/null 2>&1 | tee -a "$log" || failed=yes
+    fi
+    summarise "$log" "$failed"
+}
+
+# Adds up cargo's result lines ("test result: ok. 12 passed; 0 failed; …") and the browser tests' ("12 passed, 0 failed").
+summarise() {
+    local log=$1 failed=$2 passed_count failed_count
+    read -r passed_count failed_count < <(sed -nE \
+        -e 's/^test result: [A-Za-z]+\. ([0-9]+) passed; ([0-9]+) failed;.*/\1 \2/p' \
+        -e 's/^[^0-9]*([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p' "$log" |
+        awk '{ passed += $1; failed += $2 } END { print passed + 0, failed + 0 }')
+    if [ -n "$failed" ] && [ "$failed_count" -eq 0 ]; then
+        say "A step failed that is not a single test; its message stands above."
+        failed_count=1
+    fi
+    echo "$passed_count passed, $failed_count failed"
+    [ -z "$failed" ] && [ "$failed_count" -eq 0 ]
+}
+
+check_types() {
+    web_has_script typecheck || return 0
+    pages_install
+    step "Types of the pages"
+    npm --prefix "$WEB" run --silent typecheck >&2 </dev/null
+}
+
+# Runs every check, says at the end which ones failed.
+run_lints() {
+    local failures=()
+    need_rust
+    build_pages
+    step "Format"
+    (cd "$ROOT" && cargo fmt --all --check >&2) || failures+=("format (cargo fmt --all mends it)")
+    step "Clippy"
+    (cd "$ROOT" && cargo clippy --locked --workspace --all-targets -- -D warnings >&2 </dev/null) || failures+=(clippy)
+    check_dependencies || failures+=("dependencies (deny.toml)")
+    check_types || failures+=("types of the pages")
+    if have shellcheck; then
+        step "Shell scripts"
+        (cd "$ROOT" && shellcheck -x dev .ci/run) || failures+=("shell scripts")
+    else
+        say "Shell scripts not checked: shellcheck is not installed."
+    fi
+    if [ "${#failures[@]}" -gt 0 ]; then
+        say ''
+        printf 'failed: %s\n' "${failures[@]}" >&2
+        return 1
+    fi
+    say "All lints pass."
+}
+
+check_dependencies() {
+    if ! have cargo-deny; then
+        say "Dependencies not checked: cargo-deny is missing (cargo install --locked cargo-deny)."
+        return 0
+    fi
+    step "Licences, bans and sources of the dependencies"
+    (cd "$ROOT" && cargo deny --offline --log-level error check --hide-inclusion-graph licenses bans sources >&2) || return 1
+    step "Advisories"
+    if (cd "$ROOT" && timeout 120 cargo deny --log-level off fetch db >/dev/null 2>&1 </dev/null); then
+        (cd "$ROOT" && cargo deny --offline --log-level error check --hide-inclusion-graph advisories >&2) || return 1
+    else
+        warn "advisories not checked: database unreachable"
+    fi
+}
+
+# run_bench NAME [ARGUMENT…]: in a database of its own, dropped afterwards. The last line on stdout is one JSON object.
+run_bench() {
+    [ "$#" -gt 0 ] || usage_error "bench needs the name of a benchmark"
+    need_rust
+    build_pages
+    step "Building (release profile)"
+    build_executables
+    local url name
+    url=$(db_url)
+    name=fw_bench_$$
+    BENCH_PSQL=$(db_psql) BENCH_SERVER=$url BENCH_NAME=$name
+    "$BENCH_PSQL" "$url" -Xqc "CREATE DATABASE $name" >&2
+    trap '"$BENCH_PSQL" "$BENCH_SERVER" -Xqc "DROP DATABASE IF EXISTS $BENCH_NAME WITH (FORCE)" >&2' EXIT
+    trap 'exit 130' INT TERM
+    DATABASE_URL=$(db_url_named "$url" "$name")
+    export DATABASE_URL
+    "$TARGET/release/forewarn" migrate >&2 </dev/null
+    step "Benchmark $*"
+    "$TARGET/release/forewarn" bench "$@" </dev/null
+}
