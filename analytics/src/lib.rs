@@ -1,1 +1,3 @@
 //! Forewarn: analytics.
+
+pub mod reliability;
