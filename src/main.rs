@@ -1,1 +1,23 @@
-fn main() {}
+//! `forewarn`: command line and composition. What it composes lives in the crates.
+
+mod cli;
+mod config;
+mod demo;
+mod serve;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli.run() {
+        Ok(code) => code,
+        Err(error) => {
+            // One place where a command's error becomes text: the chain, outermost first.
+            eprintln!("forewarn: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

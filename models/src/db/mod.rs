@@ -30,6 +30,7 @@ pub mod prediction;
 pub mod reading;
 pub mod register;
 pub mod registry;
+pub mod status;
 pub mod ticket;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

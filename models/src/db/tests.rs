@@ -33,3 +33,13 @@ async fn without_a_tenant_the_api_sees_an_error_not_everything() {
     pool.close().await;
     database.drop_now().await;
 }
+
+#[tokio::test]
+async fn an_empty_installation_has_a_status() {
+    let database = TestDatabase::new().await;
+    let mut connection = database.owner.acquire().await.unwrap();
+    let status = status::status(&mut connection).await.unwrap();
+    assert_eq!((status.tenants, status.readings_stored, status.last_received_at), (0, 0, None));
+    drop(connection);
+    database.drop_now().await;
+}

@@ -1,0 +1,110 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+use crate::serve::{self, Services};
+use crate::{demo, status};
+
+/// Readings from the field in, health, failure probability and the one ticket that is needed out.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = "Examples:
+  forewarn migrate                      bring the database's schema up to date
+  forewarn serve                        everything in one process
+  forewarn serve --config site.toml     with a configuration of one's own
+  forewarn config check                 show the effective configuration, secrets hidden
+  forewarn status --json                what is stored, assessed and ticketed")]
+pub struct Cli {
+    /// Configuration file; its keys win over the defaults, FOREWARN__SECTION__KEY wins over both.
+    #[arg(long, global = true, value_name = "FILE", env = "FOREWARN_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Front door, analytics, API and pages in one process.
+    Serve,
+    /// The MQTT front door and writer alone.
+    Ingest,
+    /// Assessments, meters, plans and dispatch alone. Several may run at once.
+    Analytics,
+    /// The HTTP API and the pages alone.
+    Api,
+    /// Bring the database's schema up to date. Needs the owner's rights.
+    Migrate,
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Counts of what is stored, assessed and ticketed, over all tenants.
+    Status {
+        /// One JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The demo plant.
+    #[command(subcommand)]
+    Demo(DemoCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print the effective configuration with secrets hidden, or say what is wrong with it.
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+enum DemoCommand {
+    /// Write the demo plant's register (no readings) and the configuration of its agents. May be repeated.
+    Prepare {
+        /// Folder for agents/*.toml and signin.json.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Where the agents find the front door.
+        #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
+        uplink: String,
+        /// Folder with the demo's data sets.
+        #[arg(long, value_name = "DIR", default_value = "demo/data")]
+        data: PathBuf,
+    },
+}
+
+impl Cli {
+    /// # Errors
+    /// Whatever the command could not do.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let config = Config::load(self.config.as_deref())?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        match self.command {
+            Command::Serve => runtime.block_on(serve::run(config, Services::ALL))?,
+            Command::Ingest => runtime.block_on(serve::run(config, Services::INGEST))?,
+            Command::Analytics => runtime.block_on(serve::run(config, Services::ANALYTICS))?,
+            Command::Api => runtime.block_on(serve::run(config, Services::API))?,
+            Command::Migrate => {
+                runtime.block_on(models::db::migrate(&config.database.address()?))?;
+                println!("the schema is up to date");
+            }
+            Command::Config(ConfigCommand::Check) => {
+                config.database.address()?;
+                print!("{}", toml::to_string(&config)?);
+            }
+            Command::Status { json } => {
+                let status = runtime.block_on(status::read(&config.database.address()?))?;
+                if json {
+                    println!("{}", serde_json::to_string(&status)?);
+                } else {
+                    println!("{}", status::text(&status));
+                }
+            }
+            Command::Demo(DemoCommand::Prepare { dir, uplink, data }) => {
+                let prepared = runtime.block_on(demo::prepare(&config.database.address()?, &dir, &uplink, &data))?;
+                println!("{prepared}");
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
