@@ -1,0 +1,144 @@
+//! Acknowledgement and suppression, and what a reader is shown of all three axes.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::rule::{Condition, Suppression};
+use crate::time::Timestamp;
+
+/// Why a person can't do that with an alarm.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AxisError {
+    #[error("the alarm has not been raised: there is nothing to acknowledge")]
+    NotRaised,
+    #[error("the alarm is closed")]
+    Closed,
+    #[error("the role `{role}` may not shelve alarms")]
+    RoleMayNotShelve { role: String },
+    #[error("the role `{role}` may shelve an alarm until {latest} at most")]
+    TooLong { role: String, latest: Timestamp },
+    #[error("an alarm is shelved until a moment in the future, and {until} is not")]
+    NotInFuture { until: Timestamp },
+    #[error("shelving needs a reason")]
+    NoReason,
+}
+
+/// A person's order not to be told of an alarm for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shelf {
+    pub until: Timestamp,
+    pub reason: String,
+}
+
+/// The one word for an alarm's three axes, after ISA-18.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Display {
+    Normal,
+    Pending,
+    Unacknowledged,
+    Acknowledged,
+    ReturnedUnacknowledged,
+    Shelved,
+    SuppressedByDesign,
+    OutOfService,
+}
+
+/// The longest a role (as `member_role` names it) may shelve an alarm. `None` = not at all.
+pub fn max_shelving(role: &str) -> Option<Duration> {
+    const HOUR: u64 = 3600;
+    match role {
+        "operator" => Some(Duration::from_secs(8 * HOUR)),
+        "technician" => Some(Duration::from_secs(24 * HOUR)),
+        "planner" | "reliability_engineer" | "safety_officer" => Some(Duration::from_secs(7 * 24 * HOUR)),
+        "tenant_admin" => Some(Duration::from_secs(30 * 24 * HOUR)),
+        _ => None,
+    }
+}
+
+/// # Errors
+/// When the role may not, or not so long, the moment isn't in the future, or the reason is empty.
+pub fn shelve(role: &str, now: Timestamp, until: Timestamp, reason: &str) -> Result<Shelf, AxisError> {
+    let longest = max_shelving(role).ok_or_else(|| AxisError::RoleMayNotShelve {
+        role: role.to_owned(),
+    })?;
+    let reason = reason.trim();
+    if reason.is_empty() {
+        return Err(AxisError::NoReason);
+    }
+    if until <= now {
+        return Err(AxisError::NotInFuture { until });
+    }
+    let latest = now + longest;
+    if until > latest {
+        return Err(AxisError::TooLong {
+            role: role.to_owned(),
+            latest,
+        });
+    }
+    Ok(Shelf {
+        until,
+        reason: reason.to_owned(),
+    })
+}
+
+/// Whether an alarm may be acknowledged now; `raised` = it has been active. Doing it twice is no error
+/// and changes nothing: the first person stays.
+///
+/// # Errors
+/// When it never became active, or is closed.
+pub fn acknowledge(raised: bool, condition: Condition, acked: bool) -> Result<bool, AxisError> {
+    match (raised, is_closed(raised, condition, acked)) {
+        (false, _) => Err(AxisError::NotRaised),
+        (true, true) => Err(AxisError::Closed),
+        (true, false) => Ok(!acked),
+    }
+}
+
+/// An acknowledgement without a ticket counts for `timeout` only; then the alarm asks again.
+pub fn acknowledgement_lapsed(
+    acked_at: Timestamp,
+    has_ticket: bool,
+    now: Timestamp,
+    timeout: Duration,
+) -> bool {
+    !has_ticket && now >= acked_at + timeout
+}
+
+/// Over and known of. One that was only ever pending needs nobody's acknowledgement.
+pub fn is_closed(raised: bool, condition: Condition, acked: bool) -> bool {
+    condition == Condition::Inactive && (acked || !raised)
+}
+
+/// Whether suppression holds at `now`. A shelf ends by itself; the others end when their reason does.
+pub fn is_suppressed(suppression: Suppression, until: Option<Timestamp>, now: Timestamp) -> bool {
+    match suppression {
+        Suppression::None => false,
+        Suppression::Shelved => until.is_some_and(|until| now < until),
+        Suppression::ByDesign | Suppression::OutOfService => true,
+    }
+}
+
+pub fn display(
+    condition: Condition,
+    acked: bool,
+    suppression: Suppression,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) -> Display {
+    if is_suppressed(suppression, until, now) {
+        return match suppression {
+            Suppression::ByDesign => Display::SuppressedByDesign,
+            Suppression::OutOfService => Display::OutOfService,
+            Suppression::Shelved | Suppression::None => Display::Shelved,
+        };
+    }
+    match (condition, acked) {
+        (Condition::Pending, _) => Display::Pending,
+        (Condition::Active | Condition::Clearing, false) => Display::Unacknowledged,
+        (Condition::Active | Condition::Clearing, true) => Display::Acknowledged,
+        (Condition::Inactive, false) => Display::ReturnedUnacknowledged,
+        (Condition::Inactive, true) => Display::Normal,
+    }
+}

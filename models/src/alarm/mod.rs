@@ -1,0 +1,32 @@
+//! Alarms: a condition that needs somebody's awareness, on three independent axes (ISA-18.2, OPC UA
+//! Part 9).
+//!
+//! | axis | values | moved by |
+//! |---|---|---|
+//! | condition | inactive, pending, active, clearing | [`Machine`], fed with samples |
+//! | acknowledgement | not acked, acked | a person ([`acknowledge`]) |
+//! | suppression | none, shelved, by design, out of service | a person ([`shelve`]), the dispatcher, a ticket |
+//!
+//! The condition is computed by one pure machine for every kind of rule, in the transaction that
+//! commits the readings (limit kinds) or an assessment (the others). Its promises, each a test:
+//!
+//! * one occurrence is open at a time, and its start is never overwritten;
+//! * start <= active <= cleared, in event time;
+//! * a sample that is not newer than the last one, not good, or not a number changes nothing;
+//! * silence is never a return to normal: without samples nothing clears (`no_data` is a rule of its
+//!   own kind, whose sample is the length of the silence);
+//! * history that is replayed is remembered, not judged ([`Machine::remember`]).
+
+mod axes;
+mod machine;
+mod rule;
+
+pub use axes::{
+    AxisError, Display, Shelf, acknowledge, acknowledgement_lapsed, display, is_closed, is_suppressed,
+    max_shelving, shelve,
+};
+pub use machine::{Change, Machine, Occurrence, Run, Transition};
+pub use rule::{Condition, Direction, Kind, Params, Rule, Severity, Suppression};
+
+#[cfg(test)]
+mod tests;
