@@ -28,26 +28,35 @@ run_tests() {
         step "Rust tests"
         (cd "$ROOT" && cargo test --locked --workspace --no-fail-fast -- "${filters[@]}" </dev/null 2>&1) | tee -a "$log" || failed=yes
     fi
+    if [ -n "$rust" ] && [ "${#filters[@]}" -eq 0 ] && web_has_script test; then
+        step "Unit tests of the pages"
+        NO_COLOR=1 npm --prefix "$WEB" run --silent test </dev/null 2>&1 | tee -a "$log" || failed=yes
+    fi
     if [ -n "$browser" ]; then
         step "Browser tests ($CHROMIUM)"
-        npm --prefix "$WEB" run --silent test:browser </dev/null 2>&1 | tee -a "$log" || failed=yes
+        NO_COLOR=1 npm --prefix "$WEB" run --silent test:browser </dev/null 2>&1 | tee -a "$log" || failed=yes
     fi
     summarise "$log" "$failed"
 }
 
-# Adds up cargo's result lines ("test result: ok. 12 passed; 0 failed; …") and the browser tests' ("12 passed, 0 failed").
+# Adds up the result lines of cargo ("test result: ok. 12 passed; 0 failed; …"), of vitest ("Tests  1 failed | 11 passed")
+# and of node's test runner ("ℹ pass 12", "ℹ fail 0").
 summarise() {
     local log=$1 failed=$2 passed_count failed_count
-    read -r passed_count failed_count < <(sed -nE \
-        -e 's/^test result: [A-Za-z]+\. ([0-9]+) passed; ([0-9]+) failed;.*/\1 \2/p' \
-        -e 's/^[^0-9]*([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p' "$log" |
-        awk '{ passed += $1; failed += $2 } END { print passed + 0, failed + 0 }')
+    passed_count=$(count_results "$log" 's/^test result: .* ([0-9]+) passed;.*/\1/p' 's/^ *Tests .*[ |]([0-9]+) passed.*/\1/p' 's/^(ℹ|#) pass ([0-9]+).*/\2/p')
+    failed_count=$(count_results "$log" 's/^test result: .* ([0-9]+) failed;.*/\1/p' 's/^ *Tests .*[ |]([0-9]+) failed.*/\1/p' 's/^(ℹ|#) fail ([0-9]+).*/\2/p')
     if [ -n "$failed" ] && [ "$failed_count" -eq 0 ]; then
         say "A step failed that is not a single test; its message stands above."
         failed_count=1
     fi
     echo "$passed_count passed, $failed_count failed"
     [ -z "$failed" ] && [ "$failed_count" -eq 0 ]
+}
+
+count_results() {
+    local log=$1 pattern
+    shift
+    for pattern in "$@"; do sed -nE "$pattern" "$log"; done | awk '{ sum += $1 } END { print sum + 0 }'
 }
 
 check_types() {

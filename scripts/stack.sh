@@ -36,7 +36,7 @@ stack_up() {
     step "Bringing the schema up to date"
     "$BIN/forewarn" migrate </dev/null >&2 8>&-
     step "Preparing the demo plant"
-    "$BIN/forewarn" demo prepare --dir "$DEMO" </dev/null >&2 8>&-
+    "$BIN/forewarn" demo prepare --dir "$DEMO" --uplink "mqtt://127.0.0.1:$MQTT_PORT" --data "$ROOT/demo/data" </dev/null >&2 8>&-
 
     step "Starting"
     is_alive serve || spawn serve "$BIN/forewarn" serve
@@ -92,6 +92,7 @@ stack_database() {
         touch "$RUN/database-started"
     fi
     export DATABASE_URL=$url
+    (umask 077 && echo "$url" >"$RUN/database-url")
 }
 
 start_agents() {
@@ -144,6 +145,7 @@ http_ready() {
     { exec 7<>"/dev/tcp/127.0.0.1/$HTTP_PORT"; } 2>/dev/null || return 1
     printf 'GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&7 2>/dev/null
     read -r -t 5 answer <&7 || true
+    timeout 5 cat <&7 >/dev/null || true # to the end: closing early would look like an error to the server
     exec 7>&-
     [[ $answer == *' 200 '* ]]
 }
@@ -270,7 +272,7 @@ stack_status() {
         done
         say "Forewarn runs at http://127.0.0.1:$HTTP_PORT/ with $agents edge agents; the database is $(db_status | head -n 1)"
     fi
-    "$BIN/forewarn" status "$@" --url "http://127.0.0.1:$HTTP_PORT"
+    DATABASE_URL=$(cat "$RUN/database-url") "$BIN/forewarn" status "$@"
 }
 
 stack_logs() {

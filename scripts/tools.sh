@@ -53,7 +53,7 @@ find_chromium() { command -v chromium || command -v chromium-browser || command 
 
 # Everything that the pages are made of, as one checksum.
 pages_fingerprint() {
-    (cd "$WEB" && find . \( -name node_modules -o -name dist -o -name tests -o -name test-results \) -prune -o -type f -print0 |
+    (cd "$WEB" && find . \( -name node_modules -o -name dist -o -name test -o -name mock -o -name test-results \) -prune -o -type f -print0 |
         sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)
 }
 
