@@ -57,6 +57,8 @@ CREATE TABLE failure_mode (
     code          text NOT NULL,        -- 'bearing_wear'
     name          text NOT NULL,        -- 'Bearing wear'
     mechanism     text,
+    -- Where it shows: {"channels": ["vibration*", "bearing_temperature*"]}, names or labels with *.
+    signature     jsonb NOT NULL DEFAULT '{}',
     -- Days between "can be detected" and "has failed" (SAE JA1011 P-F interval).
     pf_interval_days double precision CHECK (pf_interval_days > 0),
     required_skill   text,

@@ -28,6 +28,9 @@ CREATE TABLE assessment_schedule (
     last_at      timestamptz,
     failures     integer NOT NULL DEFAULT 0,   -- passes that ended in an error since the last good one
     last_error   text,
+    -- Lease of the process that works on it. One that dies leaves it to the next when it has run out.
+    claimed_by    uuid,
+    claimed_until timestamptz,
     FOREIGN KEY (tenant_id, asset_id) REFERENCES asset (tenant_id, id) ON DELETE CASCADE
 );
 CREATE INDEX assessment_schedule_due_idx ON assessment_schedule (due_at);
@@ -69,3 +72,6 @@ CREATE TABLE assessment (
     PRIMARY KEY (asset_id, window_end, model_version_id)
 );
 SELECT create_hypertable('assessment', by_range('window_end', INTERVAL '30 days'), create_default_indexes => false);
+
+-- Thinning of old rows (analytics::retention).
+GRANT DELETE ON feature, assessment TO forewarn_analytics;
