@@ -67,6 +67,10 @@ with_lock() {
     ) 9>"$folder/.$name.lock"
 }
 
+# When a process began, in ticks since boot, and its state (Z: a zombie); empty when there is none.
+start_time() { sed -E 's/^.*\) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20 || true; }
+process_state() { sed -E 's/^.*\) (.).*/\1/' "/proc/$1/stat" 2>/dev/null || true; }
+
 urlencode() {
     local text=$1 out='' char i
     local LC_ALL=C

@@ -132,6 +132,7 @@ db_cluster_start() {
     db_settings | as_db_account tee "$DB_DATA/forewarn.conf" >/dev/null
     as_db_account grep -q "^include 'forewarn.conf'" "$DB_DATA/postgresql.conf" ||
         echo "include 'forewarn.conf'" | as_db_account tee -a "$DB_DATA/postgresql.conf" >/dev/null
+    db_await_remains
     step "Starting PostgreSQL $(db_major "$bin")"
     if ! as_db_account "$bin/pg_ctl" start --silent --wait --timeout=120 --pgdata="$DB_DATA" --log="$DB_LOG" >&2 9>&-; then
         as_db_account tail -n 20 "$DB_LOG" >&2 || true
@@ -139,6 +140,18 @@ db_cluster_start() {
     fi
     [ -n "$(db_query "$bin" postgres "SELECT 1 FROM pg_database WHERE datname = 'forewarn'")" ] ||
         db_query "$bin" postgres 'CREATE DATABASE forewarn' >&2
+}
+
+# A server that was killed may remain as a zombie until its parent notices, and PostgreSQL takes it for running. Where
+# process 1 never notices (some containers), its id file goes; the server's own processes have long ended by then.
+db_await_remains() {
+    local pid tries
+    pid=$(as_db_account head -n 1 "$DB_DATA/postmaster.pid" 2>/dev/null || true)
+    for ((tries = 0; tries < 100; tries++)); do
+        [ "$(process_state "${pid:-none}")" = Z ] || return 0
+        sleep 0.1
+    done
+    as_db_account rm -f "$DB_DATA/postmaster.pid"
 }
 
 db_make_folder() {

@@ -114,9 +114,6 @@ spawn() {
     disown $!
 }
 
-start_time() { sed -E 's/^.*\) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20 || true; }
-process_state() { sed -E 's/^.*\) (.).*/\1/' "/proc/$1/stat" 2>/dev/null || true; }
-
 is_alive() {
     local pid started
     read -r pid started 2>/dev/null <"$RUN/$1.pid" || return 1
