@@ -1,3 +1,4 @@
 //! Forewarn: analytics.
 
+pub mod boost;
 pub mod reliability;
