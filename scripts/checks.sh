@@ -77,6 +77,7 @@ run_lints() {
     (cd "$ROOT" && cargo clippy --locked --workspace --all-targets -- -D warnings >&2 </dev/null) || failures+=(clippy)
     check_dependencies || failures+=("dependencies (deny.toml)")
     check_types || failures+=("types of the pages")
+    check_dashboards || failures+=("dashboards")
     if have shellcheck; then
         step "Shell scripts"
         (cd "$ROOT" && shellcheck -x dev .ci/run) || failures+=("shell scripts")
@@ -89,6 +90,17 @@ run_lints() {
         return 1
     fi
     say "All lints pass."
+}
+
+# A dashboard must not show a metric that nothing writes. The suffixes of histograms are Prometheus' own.
+check_dashboards() {
+    local metric failed=''
+    for metric in $(cd "$ROOT" && grep -ohE 'forewarn_[a-z_]+' deploy/grafana/dashboards/*.json | sort -u); do
+        metric=${metric%_bucket} metric=${metric%_sum} metric=${metric%_count}
+        (cd "$ROOT" && grep -rqE "\"$metric\"" --include='*.rs' ingest/src analytics/src api/src models/src src) ||
+            { say "no code writes the metric $metric, which a dashboard shows"; failed=yes; }
+    done
+    [ -z "$failed" ]
 }
 
 check_dependencies() {
