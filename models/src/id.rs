@@ -76,6 +76,16 @@ macro_rules! ids {
             }
         }
 
+        #[cfg(feature = "openapi")]
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                text_schema(concat!("^", $prefix, "_[0-9a-f]{32}$"), concat!($prefix, "_0198c4f2a1b27c3d8e4f5a6b7c8d9e0f"))
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::ToSchema for $name {}
+
         #[cfg(feature = "db")]
         impl sqlx::Type<sqlx::Postgres> for $name {
             fn type_info() -> sqlx::postgres::PgTypeInfo {
@@ -172,6 +182,25 @@ impl<'de> Deserialize<'de> for ChannelId {
         text.parse().map_err(de::Error::custom)
     }
 }
+
+#[cfg(feature = "openapi")]
+fn text_schema(pattern: &str, example: &str) -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .pattern(Some(pattern))
+        .examples([example])
+        .into()
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for ChannelId {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        text_schema("^chn_[1-9][0-9]*$", "chn_42")
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for ChannelId {}
 
 #[cfg(test)]
 mod tests {

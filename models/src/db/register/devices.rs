@@ -1,0 +1,232 @@
+//! Gateways, their credentials, the devices behind them and the channels those have.
+
+use sqlx::PgConnection;
+
+use crate::asset::ChannelKind;
+use crate::id::{AssetId, ChannelId, CredentialId, DeviceId, GatewayId, SiteId, TenantId};
+use crate::time::Timestamp;
+
+#[derive(Clone, Debug)]
+pub struct NewGateway<'a> {
+    pub tenant: TenantId,
+    pub site: SiteId,
+    /// Lower-case letters, digits and dashes, and not `me`: it stands in MQTT topics.
+    pub slug: &'a str,
+    pub name: &'a str,
+}
+
+/// # Errors
+/// `gateway_tenant_id_slug_key` when the slug is taken.
+pub async fn create_gateway(
+    connection: &mut PgConnection,
+    new: &NewGateway<'_>,
+) -> Result<GatewayId, sqlx::Error> {
+    let id = GatewayId::new();
+    sqlx::query("INSERT INTO gateway (id, tenant_id, site_id, slug, name) VALUES ($1, $2, $3, $4, $5)")
+        .bind(id)
+        .bind(new.tenant)
+        .bind(new.site)
+        .bind(new.slug)
+        .bind(new.name)
+        .execute(connection)
+        .await?;
+    Ok(id)
+}
+
+/// By tenant and slug.
+///
+/// # Errors
+/// When the database does.
+pub async fn ensure_gateway(
+    connection: &mut PgConnection,
+    new: &NewGateway<'_>,
+) -> Result<GatewayId, sqlx::Error> {
+    let found = sqlx::query_scalar("SELECT id FROM gateway WHERE tenant_id = $1 AND slug = $2")
+        .bind(new.tenant)
+        .bind(new.slug)
+        .fetch_optional(&mut *connection)
+        .await?;
+    match found {
+        Some(id) => Ok(id),
+        None => create_gateway(connection, new).await,
+    }
+}
+
+/// Adds a credential; the older ones stay valid until they expire or are revoked, so that a secret
+/// can be changed without an interruption. `secret_hash` comes from [`crate::db::auth::Secret::hash`].
+///
+/// # Errors
+/// When the gateway is not the tenant's.
+pub async fn create_gateway_credential(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    gateway: GatewayId,
+    secret_hash: [u8; 32],
+    expires_at: Option<Timestamp>,
+) -> Result<CredentialId, sqlx::Error> {
+    let id = CredentialId::new();
+    sqlx::query(
+        "INSERT INTO gateway_credential (id, tenant_id, gateway_id, secret_hash, expires_at) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(id)
+    .bind(tenant)
+    .bind(gateway)
+    .bind(&secret_hash[..])
+    .bind(expires_at)
+    .execute(connection)
+    .await?;
+    Ok(id)
+}
+
+/// By gateway and hash, for a secret that is known beforehand.
+///
+/// # Errors
+/// When the gateway is not the tenant's.
+pub async fn ensure_gateway_credential(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    gateway: GatewayId,
+    secret_hash: [u8; 32],
+) -> Result<CredentialId, sqlx::Error> {
+    let found =
+        sqlx::query_scalar("SELECT id FROM gateway_credential WHERE gateway_id = $1 AND secret_hash = $2")
+            .bind(gateway)
+            .bind(&secret_hash[..])
+            .fetch_optional(&mut *connection)
+            .await?;
+    match found {
+        Some(id) => Ok(id),
+        None => create_gateway_credential(connection, tenant, gateway, secret_hash, None).await,
+    }
+}
+
+/// Whether there was a valid one to revoke.
+///
+/// # Errors
+/// When the database does.
+pub async fn revoke_gateway_credential(
+    connection: &mut PgConnection,
+    gateway: GatewayId,
+    credential: CredentialId,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "UPDATE gateway_credential SET revoked_at = now() WHERE gateway_id = $1 AND id = $2 AND revoked_at IS NULL",
+    )
+    .bind(gateway)
+    .bind(credential)
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// By gateway and name. A device that exists is bound to `asset` if one is given, with its channels.
+///
+/// # Errors
+/// When gateway or asset are not the tenant's.
+pub async fn ensure_device(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    gateway: GatewayId,
+    name: &str,
+    asset: Option<AssetId>,
+) -> Result<DeviceId, sqlx::Error> {
+    let found: Option<DeviceId> =
+        sqlx::query_scalar("SELECT id FROM device WHERE gateway_id = $1 AND name = $2")
+            .bind(gateway)
+            .bind(name)
+            .fetch_optional(&mut *connection)
+            .await?;
+    if let Some(id) = found {
+        if asset.is_some() {
+            bind_device(connection, id, asset).await?;
+        }
+        return Ok(id);
+    }
+    let id = DeviceId::new();
+    sqlx::query("INSERT INTO device (id, tenant_id, gateway_id, name, asset_id) VALUES ($1, $2, $3, $4, $5)")
+        .bind(id)
+        .bind(tenant)
+        .bind(gateway)
+        .bind(name)
+        .bind(asset)
+        .execute(connection)
+        .await?;
+    Ok(id)
+}
+
+/// Says which asset a device sits on. Its channels follow, except those that somebody put on
+/// another asset by hand. Their history stays theirs.
+///
+/// # Errors
+/// When the asset is not the tenant's.
+pub async fn bind_device(
+    connection: &mut PgConnection,
+    device: DeviceId,
+    asset: Option<AssetId>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE channel c SET asset_id = $2 FROM device d
+         WHERE d.id = $1 AND c.device_id = d.id AND (c.asset_id IS NULL OR c.asset_id = d.asset_id)",
+    )
+    .bind(device)
+    .bind(asset)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("UPDATE device SET asset_id = $2 WHERE id = $1")
+        .bind(device)
+        .bind(asset)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+#[derive(Clone, Debug)]
+pub struct NewChannel<'a> {
+    pub tenant: TenantId,
+    pub device: DeviceId,
+    pub asset: Option<AssetId>,
+    pub name: &'a str,
+    /// What people read; `None` = the name.
+    pub label: Option<&'a str>,
+    /// UCUM.
+    pub unit: &'a str,
+    pub kind: ChannelKind,
+    /// Expected seconds between readings; `None` = irregular.
+    pub cadence_s: Option<f64>,
+    /// A reading outside is kept as suspect.
+    pub plausible: (Option<f64>, Option<f64>),
+}
+
+/// By device and name. What is given here wins over what is there, because the channel may have
+/// registered itself by its first reading, knowing no more than its name; what is `None` here stays.
+///
+/// # Errors
+/// When device or asset are not the tenant's.
+pub async fn ensure_channel(
+    connection: &mut PgConnection,
+    new: &NewChannel<'_>,
+) -> Result<ChannelId, sqlx::Error> {
+    sqlx::query_scalar(
+        "INSERT INTO channel AS c (tenant_id, device_id, asset_id, name, label, unit, kind, cadence_s, plausible_min,
+                                   plausible_max)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         ON CONFLICT (device_id, name) DO UPDATE SET
+             asset_id = coalesce(excluded.asset_id, c.asset_id), label = coalesce(excluded.label, c.label),
+             unit = excluded.unit, kind = excluded.kind, cadence_s = coalesce(excluded.cadence_s, c.cadence_s),
+             plausible_min = coalesce(excluded.plausible_min, c.plausible_min),
+             plausible_max = coalesce(excluded.plausible_max, c.plausible_max)
+         RETURNING id",
+    )
+    .bind(new.tenant)
+    .bind(new.device)
+    .bind(new.asset)
+    .bind(new.name)
+    .bind(new.label)
+    .bind(new.unit)
+    .bind(new.kind)
+    .bind(new.cadence_s)
+    .bind(new.plausible.0)
+    .bind(new.plausible.1)
+    .fetch_one(connection)
+    .await
+}
