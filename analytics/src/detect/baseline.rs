@@ -1,0 +1,224 @@
+//! The baseline: what one asset looks like while it is healthy, learned from the first part of its
+//! history.
+//!
+//! For each regime and channel a median and a robust spread; a threshold for the channel's smoothed
+//! deviation from how far it went while healthy; and over all channels a principal component model
+//! (see `pattern`). Channels that can't carry a judgement (constant, mostly missing, coarse counters)
+//! are set aside with the reason.
+
+use models::artifact::{Artifact, Card};
+use models::asset::ChannelKind;
+use models::id::ChannelId;
+use models::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::longest_still;
+use super::pattern::Pattern;
+use super::regime::Regimes;
+use crate::features::{Input, SeriesFeatures};
+use crate::stats;
+use crate::window::{Series, Window};
+
+/// Fewest steps a baseline is learned from.
+pub const LEAST_STEPS: usize = 40;
+/// Fewest steps of a channel within a regime.
+const LEAST_IN_REGIME: usize = 12;
+
+/// What is normal for a channel within a regime.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Normal {
+    pub median: f64,
+    pub scale: f64,
+    /// Range of the steps seen; a value within never alarms by itself.
+    pub low: f64,
+    pub high: f64,
+    pub n: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChannelBaseline {
+    pub channel: ChannelId,
+    /// By regime; `None` where the channel was too rarely seen.
+    pub normal: Vec<Option<Normal>>,
+    /// Smoothed deviation in spreads at which the channel alarms.
+    pub threshold: f64,
+    /// Longest run of steps without any change.
+    pub still: usize,
+}
+
+/// A channel that is not judged, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetAside {
+    pub channel: ChannelId,
+    pub why: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    pub step_s: i64,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub steps: usize,
+    pub regimes: Regimes,
+    pub channels: Vec<ChannelBaseline>,
+    pub set_aside: Vec<SetAside>,
+    /// `None`: too few channels or steps for a joint picture.
+    pub pattern: Option<Pattern>,
+}
+
+impl Artifact for Baseline {
+    const KIND: &'static str = "baseline";
+    const FORMAT: u32 = 1;
+}
+
+/// Why there can be no baseline yet.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoBaseline {
+    #[error("no baseline yet: {have} steps of readings, {LEAST_STEPS} are needed")]
+    TooShort { have: usize },
+    #[error("no baseline: no channel that varies and reports (see the notes of the channels)")]
+    NoChannel,
+    #[error("no baseline: {0}")]
+    Failed(String),
+}
+
+impl Baseline {
+    /// Learns from a window of healthy operation.
+    ///
+    /// # Errors
+    /// When the window is too short or no channel can be used.
+    pub fn learn(window: &Window) -> Result<Self, NoBaseline> {
+        let have = window.series.iter().filter(|s| s.kind() == ChannelKind::Measurement).map(Series::filled).max().unwrap_or(0);
+        if have < LEAST_STEPS {
+            return Err(NoBaseline::TooShort { have });
+        }
+        let failed = |error: &dyn std::fmt::Display| NoBaseline::Failed(error.to_string());
+        let regimes = Regimes::learn(window).map_err(|error| failed(&error))?;
+        let assigned = regimes.assign(window);
+        let (mut channels, mut set_aside) = (Vec::new(), Vec::new());
+        for series in window.series.iter().filter(|series| series.kind() == ChannelKind::Measurement) {
+            match learn_channel(series, &assigned, regimes.len()) {
+                Ok(normal) => channels.push(ChannelBaseline { channel: series.channel.id, normal, threshold: 0.0, still: longest_still(series) }),
+                Err(why) => set_aside.push(SetAside { channel: series.channel.id, why }),
+            }
+        }
+        if channels.is_empty() {
+            return Err(NoBaseline::NoChannel);
+        }
+        let mut baseline = Self {
+            step_s: window.step_s,
+            from: window.start(),
+            to: window.end,
+            steps: window.steps,
+            regimes,
+            channels,
+            set_aside,
+            pattern: None,
+        };
+        let features = baseline.features(window).map_err(|error| failed(&error))?;
+        for (channel, features) in baseline.channels.iter_mut().zip(&features) {
+            channel.threshold = threshold(features.column("z_short"));
+        }
+        let smoothed: Vec<&[f64]> = features.iter().map(|features| features.column("z_ewma")).collect();
+        baseline.pattern = Pattern::learn(&smoothed).map_err(|error| failed(&error))?;
+        Ok(baseline)
+    }
+
+    /// Features of the judged channels, in the order of `channels`.
+    ///
+    /// # Errors
+    /// When polars does.
+    pub fn features(&self, window: &Window) -> anyhow::Result<Vec<SeriesFeatures>> {
+        let assigned = self.regimes.assign(window);
+        let empty = vec![f64::NAN; window.steps];
+        let judged: Vec<(&[f64], Vec<f64>)> = self
+            .channels
+            .iter()
+            .map(|channel| match window.series.iter().find(|series| series.channel.id == channel.channel) {
+                Some(series) => (&series.mean[..], standardise(&series.mean, &channel.normal, &assigned)),
+                None => (&empty[..], empty.clone()),
+            })
+            .collect();
+        let inputs: Vec<Input<'_>> = judged
+            .iter()
+            .map(|(value, z)| Input { value, z, steps_per_hour: window.steps_per_hour() })
+            .collect();
+        Ok(SeriesFeatures::compute(&inputs)?)
+    }
+
+    pub fn why_set_aside(&self, channel: ChannelId) -> Option<&str> {
+        self.set_aside.iter().find(|aside| aside.channel == channel).map(|aside| aside.why.as_str())
+    }
+
+    /// What a person should know about this version.
+    pub fn card(&self, provisional: bool) -> Card {
+        let mut limits = vec![
+            "learned from this asset's first readings, taken as healthy: a machine that was already worn looks normal".to_owned(),
+            "conditions not met in the data window (weather, load, product) may look like a deviation".to_owned(),
+        ];
+        if provisional {
+            limits.push("provisional: the history is still short, it will be learned again as more comes in".to_owned());
+        }
+        limits.extend(self.set_aside.iter().map(|aside| format!("{} is not judged: {}", aside.channel, aside.why)));
+        let figures = [
+            ("step_s", json!(self.step_s)),
+            ("regimes", json!(self.regimes.len())),
+            ("channels", json!(self.channels.len())),
+            ("components", json!(self.pattern.as_ref().map(Pattern::components))),
+        ];
+        Card {
+            summary: "robust location and spread by regime, thresholds and principal components".to_owned(),
+            data_from: self.from,
+            data_to: self.to,
+            rows: self.steps,
+            features: vec!["z_short".to_owned(), "z_ewma".to_owned()],
+            figures: figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            limits,
+        }
+    }
+}
+
+fn standardise(values: &[f64], normal: &[Option<Normal>], assigned: &[Option<usize>]) -> Vec<f64> {
+    values
+        .iter()
+        .zip(assigned)
+        .map(|(value, regime)| match regime.and_then(|regime| normal.get(regime).copied().flatten()) {
+            Some(normal) => (value - normal.median) / normal.scale,
+            None => f64::NAN,
+        })
+        .collect()
+}
+
+fn learn_channel(series: &Series, assigned: &[Option<usize>], regimes: usize) -> Result<Vec<Option<Normal>>, String> {
+    let filled = series.filled();
+    if filled == 0 {
+        return Err("no readings in the baseline window".to_owned());
+    }
+    if filled < LEAST_IN_REGIME {
+        return Err(format!("only {filled} steps with readings in the baseline window"));
+    }
+    let whole = stats::spread(series.mean.iter().copied()).filter(|spread| spread.scale > 1e-9 * spread.median.abs());
+    let Some(whole) = whole else { return Err("constant in the baseline window".to_owned()) };
+    let normal: Vec<Option<Normal>> = (0..regimes)
+        .map(|regime| {
+            let values = series.mean.iter().zip(assigned).filter(|(_, own)| **own == Some(regime)).map(|(value, _)| *value);
+            let spread = stats::spread(values).filter(|spread| spread.n >= LEAST_IN_REGIME)?;
+            // Standing still, a channel hardly moves; a hundredth of its usual spread is then enough
+            // to be called a deviation, and not the last bit of a converter.
+            let scale = spread.scale.max(0.01 * whole.scale);
+            Some(Normal { median: spread.median, scale, low: spread.low, high: spread.high, n: spread.n })
+        })
+        .collect();
+    if normal.iter().all(Option::is_none) {
+        return Err("too few steps in any one regime".to_owned());
+    }
+    Ok(normal)
+}
+
+/// Six robust spreads of the smoothed deviation, half as far again as it ever went while healthy,
+/// and never below 2.5 spreads of the single steps.
+fn threshold(z_short: &[f64]) -> f64 {
+    let healthy = stats::spread(z_short.iter().copied());
+    healthy.map_or(4.0, |spread| (6.0 * spread.scale).max(1.5 * spread.low.abs().max(spread.high.abs())).clamp(2.5, 12.0))
+}

@@ -1,0 +1,93 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const NAN: f64 = f64::NAN;
+
+fn compute(value: &[f64]) -> SeriesFeatures {
+    SeriesFeatures::compute(&[Input { value, z: value, steps_per_hour: 6.0 }]).unwrap().remove(0)
+}
+
+/// The named feature at the last step; NaN = null.
+#[track_caller]
+fn check(value: &[f64], name: &str, expect: f64) {
+    let got = *compute(value).column(name).last().unwrap();
+    let same = (got.is_nan() && expect.is_nan()) || (got - expect).abs() < 1e-9;
+    assert!(same, "{name} of {value:?} is {got}, not {expect}");
+}
+
+#[test]
+fn what_each_feature_is() {
+    let ramp: Vec<f64> = (0..12).map(f64::from).collect();
+    check(&ramp, "last", 11.0);
+    check(&ramp, "mean_short", 8.5);
+    check(&ramp, "median_short", 8.5);
+    check(&ramp, "min_short", 6.0);
+    check(&ramp, "max_short", 11.0);
+    check(&ramp, "sd_short", 3.5_f64.sqrt());
+    check(&ramp, "mean_long", 5.5);
+    check(&ramp, "short_minus_long", 3.0);
+    check(&ramp, "expanding_mean", 5.5);
+    check(&ramp, "count_long", 12.0);
+    check(&ramp, "missing_long", 0.0);
+    check(&ramp, "z_short", 8.5);
+    check(&[1.0, 2.0], "z_short", NAN);
+    check(&[1.0, 2.0], "slope_long", NAN);
+    check(&[7.0], "sd_short", NAN);
+}
+
+#[test]
+fn gaps_are_missing_and_not_bridged() {
+    let mut value = vec![1.0; 20];
+    value.extend([NAN; 10]);
+    check(&value, "last", NAN);
+    check(&value, "mean_short", NAN);
+    check(&value, "missing_long", 1.0 / 3.0);
+    value.extend([5.0; 3]);
+    check(&value, "mean_short", 5.0);
+    // The weighted mean starts anew after the silence.
+    check(&value, "z_ewma", 5.0);
+}
+
+#[test]
+fn a_straight_line_has_its_slope_per_hour_and_a_spike_hardly_moves_it() {
+    let mut value: Vec<f64> = (0..200).map(|i| 3.0 + 0.5 * f64::from(i)).collect();
+    check(&value, "slope_long", 3.0);
+    value[150] = 1e6;
+    let slope = *compute(&value).column("slope_long").last().unwrap();
+    assert!((slope - 3.0).abs() < 0.1, "{slope}");
+}
+
+#[test]
+fn series_do_not_see_each_other() {
+    let (a, b) = (vec![1.0; 30], (0..50).map(f64::from).collect::<Vec<_>>());
+    let input = |value| Input { value, z: value, steps_per_hour: 1.0 };
+    let both = SeriesFeatures::compute(&[input(&a[..]), input(&b[..])]).unwrap();
+    for (together, alone) in both.iter().zip([&a, &b]) {
+        let alone = SeriesFeatures::compute(&[input(&alone[..])]).unwrap();
+        for name in NAMES {
+            let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(together.column(name)), bits(alone[0].column(name)), "{name}");
+        }
+    }
+}
+
+fn values() -> impl Strategy<Value = Vec<f64>> {
+    prop::collection::vec(prop_oneof![6 => -50.0..50.0f64, 1 => Just(NAN)], 20..200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn the_future_does_not_change_the_past(past in values(), future in values()) {
+        let mut all = past.clone();
+        all.extend(&future);
+        let (short, long) = (compute(&past), compute(&all));
+        for name in NAMES {
+            for (i, (before, after)) in short.column(name).iter().zip(long.column(name)).enumerate() {
+                prop_assert!(before.to_bits() == after.to_bits() || before.is_nan() && after.is_nan(), "{name} at {i}: {before} {after}");
+            }
+        }
+    }
+}
