@@ -1,1 +1,10 @@
-fn main() {}
+//! The whole of Forewarn on a real TimescaleDB: all services in one process, and the real
+//! executables with their kills.
+
+#![expect(clippy::unwrap_used, reason = "a panic is the answer of a test")]
+
+mod kill;
+mod path;
+mod plant;
+mod processes;
+mod stack;
