@@ -4,6 +4,7 @@ pub mod boost;
 pub mod detect;
 pub mod features;
 pub mod health;
+pub mod backtest;
 pub mod reliability;
 pub mod stats;
 #[cfg(test)]

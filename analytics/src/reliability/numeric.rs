@@ -88,29 +88,3 @@ pub(crate) fn root(a: f64, b: f64, f: impl Fn(f64) -> f64) -> Result<f64> {
     }
     Ok(0.5 * (a + b))
 }
-
-/// Integral of a smooth function over [a, b] by composite Gauss-Legendre quadrature.
-pub(crate) fn integrate(a: f64, b: f64, panels: usize, f: impl Fn(f64) -> f64) -> f64 {
-    const X: [f64; 4] = [
-        0.183_434_642_495_65,
-        0.525_532_409_916_329,
-        0.796_666_477_413_627,
-        0.960_289_856_497_536,
-    ];
-    const W: [f64; 4] = [
-        0.362_683_783_378_362,
-        0.313_706_645_877_887,
-        0.222_381_034_453_374,
-        0.101_228_536_290_376,
-    ];
-    let width = (b - a) / panels as f64;
-    let mut sum = 0.0;
-    for k in 0..panels {
-        let centre = a + (k as f64 + 0.5) * width;
-        for i in 0..4 {
-            let d = 0.5 * width * X[i];
-            sum += W[i] * (f(centre - d) + f(centre + d));
-        }
-    }
-    sum * 0.5 * width
-}
