@@ -16,6 +16,8 @@ CREATE TABLE meter (
     running_above  double precision,
     rollover_at    double precision CHECK (rollover_at > 0),
     max_rate_per_h double precision CHECK (max_rate_per_h > 0), -- plausibility
+    -- Between two readings further apart than this nothing is counted: nobody knows what the machine did.
+    max_gap_s      double precision NOT NULL DEFAULT 3600 CHECK (max_gap_s > 0),
     -- Where the calculation stands: total and the reading it has counted up to.
     total          double precision NOT NULL DEFAULT 0,
     counted_to     timestamptz,
@@ -65,6 +67,11 @@ CREATE TABLE maintenance_plan (
     anchor_date    date NOT NULL,
     anchor_units   double precision NOT NULL DEFAULT 0,
     next_sequence  integer NOT NULL DEFAULT 1,
+    -- Floating plans: work done so near to its due day or count (percent of the interval) counts as
+    -- done on it, so that a day early doesn't shift every later date.
+    tolerance_pct  double precision NOT NULL DEFAULT 0 CHECK (tolerance_pct BETWEEN 0 AND 50),
+    -- models::plan::Forecast: when the next occurrence will be due, and why. Written by analytics.
+    forecast       jsonb,
     priority       text NOT NULL DEFAULT 'medium' CHECK (priority IN ('low', 'medium', 'high', 'critical')),
     tasks          jsonb NOT NULL DEFAULT '[]',
     row_version    integer NOT NULL DEFAULT 1,
@@ -90,8 +97,10 @@ CREATE TABLE plan_occurrence (
     status       occurrence_status NOT NULL DEFAULT 'due',
     due_date     date NOT NULL,            -- in the site's zone
     due_units    double precision,
-    trigger      text NOT NULL CHECK (trigger IN ('calendar', 'meter', 'prediction')),
+    trigger      text NOT NULL CHECK (trigger IN ('calendar', 'meter', 'all', 'prediction')),
     explanation  text NOT NULL,
+    -- Occurrences that fell due while nobody was looking and that this one stands for.
+    missed       integer NOT NULL DEFAULT 0,
     created_at   timestamptz NOT NULL DEFAULT now(),
     ticket_id    uuid,
     done_at      timestamptz,
@@ -99,3 +108,5 @@ CREATE TABLE plan_occurrence (
     UNIQUE (tenant_id, id),
     FOREIGN KEY (tenant_id, plan_id) REFERENCES maintenance_plan (tenant_id, id)
 );
+-- What the dispatcher has to turn into tickets.
+CREATE INDEX plan_occurrence_due_idx ON plan_occurrence (created_at) WHERE status = 'due';

@@ -38,6 +38,16 @@ CREATE TABLE alarm_rule (
 );
 CREATE INDEX alarm_rule_channel_idx ON alarm_rule (channel_id) WHERE enabled;
 
+-- Ingest keeps the rules in memory; this tells it to read them again.
+CREATE FUNCTION alarm_rule_wake() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('forewarn_alarm_rules', '');
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER alarm_rule_wake AFTER INSERT OR UPDATE OR DELETE ON alarm_rule
+    FOR EACH STATEMENT EXECUTE FUNCTION alarm_rule_wake();
+
 CREATE TYPE alarm_condition AS ENUM ('inactive', 'pending', 'active', 'clearing');
 CREATE TYPE alarm_suppression AS ENUM ('none', 'shelved', 'by_design', 'out_of_service');
 
@@ -69,6 +79,7 @@ CREATE TABLE alarm (
     machine         jsonb NOT NULL DEFAULT '{}', -- state of the pure state machine (models::alarm)
     flap_count      integer NOT NULL DEFAULT 0,
     case_id         uuid,
+    dispatched_at   timestamptz,            -- when the dispatcher had said its last word on it
     row_version     integer NOT NULL DEFAULT 1,
     updated_at      timestamptz NOT NULL DEFAULT now(),
     UNIQUE (tenant_id, id),
@@ -77,7 +88,9 @@ CREATE TABLE alarm (
 );
 -- One running alarm per rule. A cleared one that waits for its acknowledgement doesn't block the next.
 CREATE UNIQUE INDEX alarm_open_key ON alarm (rule_id) WHERE condition <> 'inactive';
-CREATE INDEX alarm_undispatched_idx ON alarm (active_at) WHERE case_id IS NULL AND active_at IS NOT NULL;
+CREATE INDEX alarm_undispatched_idx ON alarm (active_at) WHERE dispatched_at IS NULL AND active_at IS NOT NULL;
+CREATE INDEX alarm_rule_idx ON alarm (rule_id, pending_since DESC);
+CREATE INDEX alarm_case_idx ON alarm (case_id) WHERE case_id IS NOT NULL;
 CREATE INDEX alarm_asset_idx ON alarm (tenant_id, asset_id, pending_since DESC);
 
 CREATE TABLE alarm_event (
@@ -151,6 +164,7 @@ CREATE TABLE prediction (
     opened_at       timestamptz NOT NULL DEFAULT now(),
     updated_at      timestamptz NOT NULL DEFAULT now(),
     closed_at       timestamptz,
+    dispatched_at   timestamptz,
     row_version     integer NOT NULL DEFAULT 1,
     UNIQUE (tenant_id, id),
     FOREIGN KEY (tenant_id, asset_id) REFERENCES asset (tenant_id, id),
@@ -159,6 +173,9 @@ CREATE TABLE prediction (
 );
 CREATE UNIQUE INDEX prediction_open_key ON prediction (asset_id, failure_mode_id, horizon_h) NULLS NOT DISTINCT
     WHERE status IN ('new', 'in_review', 'snoozed');
+
+CREATE INDEX prediction_asset_idx ON prediction (asset_id, failure_mode_id, horizon_h);
+CREATE INDEX prediction_case_idx ON prediction (case_id) WHERE case_id IS NOT NULL;
 
 CREATE TABLE prediction_event (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -223,6 +240,7 @@ CREATE TABLE ticket (
 );
 CREATE UNIQUE INDEX ticket_open_per_case_key ON ticket (case_id)
     WHERE case_id IS NOT NULL AND status NOT IN ('completed', 'closed', 'cancelled');
+CREATE INDEX ticket_case_idx ON ticket (case_id) WHERE case_id IS NOT NULL;
 CREATE INDEX ticket_asset_idx ON ticket (tenant_id, asset_id, created_at DESC);
 ALTER TABLE plan_occurrence ADD FOREIGN KEY (tenant_id, ticket_id) REFERENCES ticket (tenant_id, id);
 ALTER TABLE prediction ADD FOREIGN KEY (tenant_id, ticket_id) REFERENCES ticket (tenant_id, id);
@@ -285,3 +303,5 @@ CREATE TABLE dispatch_decision (
     FOREIGN KEY (tenant_id, asset_id) REFERENCES asset (tenant_id, id),
     FOREIGN KEY (tenant_id, ticket_id) REFERENCES ticket (tenant_id, id)
 );
+CREATE INDEX dispatch_decision_case_idx ON dispatch_decision (case_id) WHERE case_id IS NOT NULL;
+CREATE INDEX dispatch_decision_asset_idx ON dispatch_decision (tenant_id, asset_id, at DESC);

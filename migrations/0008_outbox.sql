@@ -5,8 +5,8 @@
 CREATE TABLE outbox (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant_id  uuid NOT NULL REFERENCES tenant,
-    -- Transaction that wrote the row. A reader takes rows below the oldest open transaction only,
-    -- else it would skip one that commits late with a lower id.
+    -- Transaction that wrote the row. Readers go by (xid, id) and take rows below the oldest open
+    -- transaction only: by id alone they would skip a row that commits late with a lower id.
     xid        xid8 NOT NULL DEFAULT pg_current_xact_id(),
     at         timestamptz NOT NULL DEFAULT now(),
     kind       text NOT NULL,          -- alarm.raised, ticket.created, asset.health_changed, …
@@ -14,7 +14,8 @@ CREATE TABLE outbox (
     asset_id   uuid,
     data       jsonb NOT NULL
 );
-CREATE INDEX outbox_tenant_idx ON outbox (tenant_id, id);
+CREATE INDEX outbox_tenant_idx ON outbox (tenant_id, xid, id);
+CREATE INDEX outbox_order_idx ON outbox (xid, id);
 
 CREATE FUNCTION outbox_wake() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -31,8 +32,9 @@ CREATE TABLE idempotency_key (
     route        text NOT NULL,
     key          text NOT NULL,
     fingerprint  bytea NOT NULL,       -- SHA-256 of the request body
-    status       smallint,             -- NULL while the first request is still running
-    body         jsonb,
+    -- Written in the transaction that did the work; while it runs, an advisory lock stands for it.
+    status       smallint NOT NULL,
+    body         jsonb NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, credential, route, key)
 );

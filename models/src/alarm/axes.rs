@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::rule::{Condition, Suppression};
+use crate::tenant::MemberRole;
 use crate::time::Timestamp;
 
 /// Why a person can't do that with an alarm.
@@ -14,10 +15,10 @@ pub enum AxisError {
     NotRaised,
     #[error("the alarm is closed")]
     Closed,
-    #[error("the role `{role}` may not shelve alarms")]
-    RoleMayNotShelve { role: String },
-    #[error("the role `{role}` may shelve an alarm until {latest} at most")]
-    TooLong { role: String, latest: Timestamp },
+    #[error("the role {role:?} may not shelve alarms")]
+    RoleMayNotShelve { role: MemberRole },
+    #[error("the role {role:?} may shelve an alarm until {latest} at most")]
+    TooLong { role: MemberRole, latest: Timestamp },
     #[error("an alarm is shelved until a moment in the future, and {until} is not")]
     NotInFuture { until: Timestamp },
     #[error("shelving needs a reason")]
@@ -45,24 +46,24 @@ pub enum Display {
     OutOfService,
 }
 
-/// The longest a role (as `member_role` names it) may shelve an alarm. `None` = not at all.
-pub fn max_shelving(role: &str) -> Option<Duration> {
+/// The longest a role may shelve an alarm. `None` = not at all.
+pub fn max_shelving(role: MemberRole) -> Option<Duration> {
     const HOUR: u64 = 3600;
     match role {
-        "operator" => Some(Duration::from_secs(8 * HOUR)),
-        "technician" => Some(Duration::from_secs(24 * HOUR)),
-        "planner" | "reliability_engineer" | "safety_officer" => Some(Duration::from_secs(7 * 24 * HOUR)),
-        "tenant_admin" => Some(Duration::from_secs(30 * 24 * HOUR)),
-        _ => None,
+        MemberRole::Operator => Some(Duration::from_secs(8 * HOUR)),
+        MemberRole::Technician => Some(Duration::from_secs(24 * HOUR)),
+        MemberRole::Planner | MemberRole::ReliabilityEngineer | MemberRole::SafetyOfficer => {
+            Some(Duration::from_secs(7 * 24 * HOUR))
+        }
+        MemberRole::TenantAdmin => Some(Duration::from_secs(30 * 24 * HOUR)),
+        MemberRole::Viewer => None,
     }
 }
 
 /// # Errors
 /// When the role may not, or not so long, the moment isn't in the future, or the reason is empty.
-pub fn shelve(role: &str, now: Timestamp, until: Timestamp, reason: &str) -> Result<Shelf, AxisError> {
-    let longest = max_shelving(role).ok_or_else(|| AxisError::RoleMayNotShelve {
-        role: role.to_owned(),
-    })?;
+pub fn shelve(role: MemberRole, now: Timestamp, until: Timestamp, reason: &str) -> Result<Shelf, AxisError> {
+    let longest = max_shelving(role).ok_or_else(|| AxisError::RoleMayNotShelve { role })?;
     let reason = reason.trim();
     if reason.is_empty() {
         return Err(AxisError::NoReason);
@@ -72,10 +73,7 @@ pub fn shelve(role: &str, now: Timestamp, until: Timestamp, reason: &str) -> Res
     }
     let latest = now + longest;
     if until > latest {
-        return Err(AxisError::TooLong {
-            role: role.to_owned(),
-            latest,
-        });
+        return Err(AxisError::TooLong { role, latest });
     }
     Ok(Shelf {
         until,

@@ -187,6 +187,16 @@ impl Machine {
         Some((next, transition))
     }
 
+    /// The same memory without the open occurrence: somebody else has ended it.
+    #[must_use]
+    pub fn closed_elsewhere(&self) -> Self {
+        Self {
+            condition: Condition::Inactive,
+            open: None,
+            ..self.clone()
+        }
+    }
+
     fn counts(&self, rule: &Rule, at: Timestamp, value: f64, quality: Quality) -> bool {
         let trusted = match quality {
             Quality::Good => true,

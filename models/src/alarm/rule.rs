@@ -14,6 +14,7 @@ use crate::id::{AlarmRuleId, AssetId, ChannelId, FailureModeId, TenantId};
     derive(sqlx::Type),
     sqlx(type_name = "alarm_rule_kind", rename_all = "snake_case")
 )]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = AlarmKind))]
 pub enum Kind {
     /// The value is above the limit, in the channel's unit.
     High,
@@ -77,6 +78,7 @@ impl Kind {
     derive(sqlx::Type),
     sqlx(type_name = "severity", rename_all = "snake_case")
 )]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Severity {
     Info,
     Warning,
@@ -102,6 +104,7 @@ impl fmt::Display for Severity {
     derive(sqlx::Type),
     sqlx(type_name = "alarm_condition", rename_all = "snake_case")
 )]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = AlarmCondition))]
 pub enum Condition {
     #[default]
     Inactive,
@@ -126,6 +129,7 @@ impl Condition {
     derive(sqlx::Type),
     sqlx(type_name = "alarm_suppression", rename_all = "snake_case")
 )]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = AlarmSuppression))]
 pub enum Suppression {
     #[default]
     None,
@@ -140,6 +144,7 @@ pub enum Suppression {
 /// Which changes a `rate` rule looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Direction {
     #[default]
     Both,
@@ -150,6 +155,7 @@ pub enum Direction {
 /// What only some rules need; every key has a default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Params {
     /// `rate`: which changes count.
     pub direction: Direction,

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::id::{AlarmRuleId, AssetId, ChannelId, TenantId};
 use crate::reading::Quality;
+use crate::tenant::MemberRole;
 use crate::time::Timestamp;
 
 fn rule(kind: Kind) -> Rule {
@@ -400,18 +401,29 @@ fn the_three_axes_make_one_word() {
 #[test]
 fn shelving_is_limited_by_role() {
     let now = at(0);
-    assert!(shelve("operator", now, at(8 * 3600), "noise from the pump next door").is_ok());
     assert!(
-        matches!(shelve("operator", now, at(8 * 3600 + 1), "x"), Err(AxisError::TooLong { latest, .. }) if latest == at(8 * 3600))
+        shelve(
+            MemberRole::Operator,
+            now,
+            at(8 * 3600),
+            "noise from the pump next door"
+        )
+        .is_ok()
     );
-    assert!(shelve("planner", now, at(24 * 3600), "x").is_ok());
+    assert!(
+        matches!(shelve(MemberRole::Operator, now, at(8 * 3600 + 1), "x"), Err(AxisError::TooLong { latest, .. }) if latest == at(8 * 3600))
+    );
+    assert!(shelve(MemberRole::Planner, now, at(24 * 3600), "x").is_ok());
     assert!(matches!(
-        shelve("viewer", now, at(60), "x"),
+        shelve(MemberRole::Viewer, now, at(60), "x"),
         Err(AxisError::RoleMayNotShelve { .. })
     ));
-    assert_eq!(shelve("planner", now, at(60), "  "), Err(AxisError::NoReason));
     assert_eq!(
-        shelve("planner", now, now, "x"),
+        shelve(MemberRole::Planner, now, at(60), "  "),
+        Err(AxisError::NoReason)
+    );
+    assert_eq!(
+        shelve(MemberRole::Planner, now, now, "x"),
         Err(AxisError::NotInFuture { until: now })
     );
 }

@@ -17,6 +17,7 @@ pub mod assessment;
 pub mod audit;
 pub mod auth;
 pub mod case_file;
+pub mod change;
 pub mod dead_letter;
 pub mod dispatch;
 pub mod history;
@@ -32,6 +33,8 @@ pub mod register;
 pub mod registry;
 pub mod status;
 pub mod ticket;
+#[cfg(any(test, feature = "testing"))]
+pub mod fixture;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
