@@ -59,6 +59,66 @@ DROP POLICY tenant_only ON model_version;
 CREATE POLICY tenant_only ON model_version FOR SELECT TO forewarn_api
     USING (tenant_id IS NULL OR tenant_id = (SELECT current_tenant()));
 
+-- Some members belong to one site of their tenant (membership.site_id). For them the API says
+--     SET LOCAL forewarn.site_id = '…'
+-- and these policies, which are restrictive and so narrow the ones above, leave only what hangs on
+-- that site. A policy asks its parent table, whose own policy has narrowed it already: the chain
+-- ends at site. What is the whole tenant's business (API keys, events of no asset) is hidden.
+CREATE FUNCTION current_site() RETURNS uuid LANGUAGE sql STABLE AS $$
+    SELECT nullif(current_setting('forewarn.site_id', true), '')::uuid
+$$;
+
+DO $$
+DECLARE
+    t record;
+BEGIN
+    FOR t IN
+        SELECT * FROM (VALUES
+            ('site', 'id = (SELECT current_site())'),
+            ('area', 'site_id = (SELECT current_site())'),
+            ('asset', 'site_id = (SELECT current_site())'),
+            ('gateway', 'site_id = (SELECT current_site())'),
+            ('api_key', 'false'),
+            ('audit_event', 'false'),
+            ('bom_item', 'asset_id IN (SELECT id FROM asset)'),
+            ('failure_report', 'asset_id IN (SELECT id FROM asset)'),
+            ('assessment_schedule', 'asset_id IN (SELECT id FROM asset)'),
+            ('meter', 'asset_id IN (SELECT id FROM asset)'),
+            ('maintenance_plan', 'asset_id IN (SELECT id FROM asset)'),
+            ('alarm_rule', 'asset_id IN (SELECT id FROM asset)'),
+            ('alarm', 'asset_id IN (SELECT id FROM asset)'),
+            ('case_file', 'asset_id IN (SELECT id FROM asset)'),
+            ('prediction', 'asset_id IN (SELECT id FROM asset)'),
+            ('ticket', 'asset_id IN (SELECT id FROM asset)'),
+            ('dispatch_decision', 'asset_id IN (SELECT id FROM asset)'),
+            ('outbox', 'asset_id IN (SELECT id FROM asset)'),
+            ('meter_reading', 'meter_id IN (SELECT id FROM meter)'),
+            ('plan_occurrence', 'plan_id IN (SELECT id FROM maintenance_plan)'),
+            ('alarm_event', 'alarm_id IN (SELECT id FROM alarm)'),
+            ('prediction_event', 'prediction_id IN (SELECT id FROM prediction)'),
+            ('ticket_task', 'ticket_id IN (SELECT id FROM ticket)'),
+            ('ticket_event', 'ticket_id IN (SELECT id FROM ticket)'),
+            ('gateway_credential', 'gateway_id IN (SELECT id FROM gateway)'),
+            ('gateway_cursor', 'gateway_id IN (SELECT id FROM gateway)'),
+            ('cursor_ahead', 'gateway_id IN (SELECT id FROM gateway)'),
+            ('ledger', 'gateway_id IN (SELECT id FROM gateway)'),
+            ('sequence_gap', 'gateway_id IN (SELECT id FROM gateway)'),
+            ('dead_letter', 'gateway_id IN (SELECT id FROM gateway)'),
+            ('reading_conflict', 'gateway_id IN (SELECT id FROM gateway)'),
+            ('device', 'gateway_id IN (SELECT id FROM gateway)'),
+            ('channel', 'device_id IN (SELECT id FROM device)')
+        ) AS v (name, inside)
+    LOOP
+        EXECUTE format('CREATE POLICY site_only ON %I AS RESTRICTIVE TO forewarn_api
+                        USING ((SELECT current_site()) IS NULL OR %s)', t.name, t.inside);
+    END LOOP;
+END
+$$;
+-- Everybody's deeds are noted, whatever he may read.
+DROP POLICY site_only ON audit_event;
+CREATE POLICY site_only ON audit_event AS RESTRICTIVE FOR SELECT TO forewarn_api
+    USING ((SELECT current_site()) IS NULL);
+
 GRANT USAGE ON SCHEMA public TO forewarn_ingest, forewarn_analytics, forewarn_api;
 
 -- Ingest: reads the register, registers what it meets, writes readings, ledger and limit alarms.

@@ -1,7 +1,7 @@
 -- The API's doors to what row-level security can't guard.
 --
--- All run with the owner's rights (SECURITY DEFINER) and compare the tenant themselves, by
--- current_tenant(), before they touch a hypertable.
+-- All run with the owner's rights (SECURITY DEFINER) and compare tenant and site themselves, by
+-- current_tenant() and current_site(), before they touch a hypertable.
 
 -- ---- Sign-in: before a tenant is known ------------------------------------------------------
 
@@ -12,12 +12,13 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     FROM app_user u WHERE lower(u.email) = lower(wanted)
 $$;
 
--- Five failures lock the account for 15 minutes.
+-- Five failures lock the account for 15 minutes; when they are over, counting starts again.
 CREATE FUNCTION auth_record_signin(wanted uuid, good boolean) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     UPDATE app_user SET
-        failed_signins = CASE WHEN good THEN 0 ELSE failed_signins + 1 END,
-        locked_until = CASE WHEN NOT good AND failed_signins + 1 >= 5 THEN now() + interval '15 minutes' END
+        failed_signins = CASE WHEN good THEN 0 WHEN locked_until <= now() THEN 1 ELSE failed_signins + 1 END,
+        locked_until = CASE WHEN NOT good AND failed_signins >= 4 AND (locked_until IS NULL OR locked_until > now())
+                            THEN now() + interval '15 minutes' END
     WHERE id = wanted
 $$;
 
@@ -43,7 +44,15 @@ $$;
 
 CREATE FUNCTION own_channel(wanted integer) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT EXISTS (SELECT FROM channel c WHERE c.id = wanted AND c.tenant_id = current_tenant())
+    SELECT EXISTS (SELECT FROM channel c JOIN device d ON d.id = c.device_id JOIN gateway g ON g.id = d.gateway_id
+                   WHERE c.id = wanted AND c.tenant_id = current_tenant()
+                     AND (current_site() IS NULL OR g.site_id = current_site()))
+$$;
+
+CREATE FUNCTION own_asset(wanted uuid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM asset a WHERE a.id = wanted AND a.tenant_id = current_tenant()
+                     AND (current_site() IS NULL OR a.site_id = current_site()))
 $$;
 
 CREATE FUNCTION history_raw(wanted integer, from_ts timestamptz, to_ts timestamptz, most integer)
@@ -81,14 +90,15 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     FROM channel c
     CROSS JOIN LATERAL (SELECT x.ts, x.value, x.quality FROM reading x
                         WHERE x.channel_id = c.id ORDER BY x.ts DESC LIMIT 1) r
-    WHERE c.id = ANY (wanted) AND c.tenant_id = current_tenant()
+    WHERE c.id = ANY (wanted) AND own_channel(c.id)
 $$;
 
 CREATE FUNCTION own_events(wanted_asset uuid, from_ts timestamptz, to_ts timestamptz, most integer)
 RETURNS TABLE (ts timestamptz, device_id uuid, code text, severity smallint, message text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT e.ts, e.device_id, e.code, e.severity, e.message FROM discrete_event e
-    WHERE e.asset_id = wanted_asset AND e.tenant_id = current_tenant() AND e.ts >= from_ts AND e.ts < to_ts
+    WHERE e.asset_id = wanted_asset AND own_asset(wanted_asset) AND e.tenant_id = current_tenant()
+      AND e.ts >= from_ts AND e.ts < to_ts
     ORDER BY e.ts DESC LIMIT most
 $$;
 
@@ -100,30 +110,32 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT x.* FROM asset a
     CROSS JOIN LATERAL (SELECT s.* FROM assessment s WHERE s.asset_id = a.id
                         ORDER BY s.window_end DESC, s.assessed_at DESC LIMIT 1) x
-    WHERE a.tenant_id = current_tenant() AND (wanted IS NULL OR a.id = ANY (wanted))
+    WHERE a.tenant_id = current_tenant() AND (current_site() IS NULL OR a.site_id = current_site())
+      AND (wanted IS NULL OR a.id = ANY (wanted))
 $$;
 
 CREATE FUNCTION assessment_history(wanted uuid, from_ts timestamptz, to_ts timestamptz, most integer)
 RETURNS SETOF assessment
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT s.* FROM assessment s
-    WHERE s.asset_id = wanted AND s.tenant_id = current_tenant() AND s.window_end >= from_ts AND s.window_end < to_ts
+    WHERE s.asset_id = wanted AND own_asset(wanted) AND s.tenant_id = current_tenant()
+      AND s.window_end >= from_ts AND s.window_end < to_ts
     ORDER BY s.window_end DESC LIMIT most
 $$;
 
 CREATE FUNCTION latest_features(wanted uuid) RETURNS SETOF feature
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT f.* FROM feature f WHERE f.asset_id = wanted AND f.tenant_id = current_tenant()
+    SELECT f.* FROM feature f WHERE f.asset_id = wanted AND own_asset(wanted) AND f.tenant_id = current_tenant()
     ORDER BY f.window_end DESC LIMIT 1
 $$;
 
 -- Functions are executable by everyone until told otherwise.
 REVOKE EXECUTE ON FUNCTION auth_user_by_email(text), auth_record_signin(uuid, boolean), auth_memberships(uuid),
-    auth_api_key(bytea), own_channel(integer), history_raw(integer, timestamptz, timestamptz, integer),
+    auth_api_key(bytea), own_channel(integer), own_asset(uuid), history_raw(integer, timestamptz, timestamptz, integer),
     history_buckets(integer, timestamptz, timestamptz, interval), latest_readings(integer[]),
     own_events(uuid, timestamptz, timestamptz, integer), latest_assessments(uuid[]),
     assessment_history(uuid, timestamptz, timestamptz, integer), latest_features(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION current_tenant(), auth_user_by_email(text), auth_record_signin(uuid, boolean),
+GRANT EXECUTE ON FUNCTION current_tenant(), current_site(), auth_user_by_email(text), auth_record_signin(uuid, boolean),
     auth_memberships(uuid), auth_api_key(bytea), history_raw(integer, timestamptz, timestamptz, integer),
     history_buckets(integer, timestamptz, timestamptz, interval), latest_readings(integer[]),
     own_events(uuid, timestamptz, timestamptz, integer), latest_assessments(uuid[]),

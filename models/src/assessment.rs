@@ -8,6 +8,7 @@ use crate::time::Timestamp;
 /// One reason why health is below 100. The penalties of an assessment add up to `100 - health`
 /// exactly: they are multiples of 1/64, which binary numbers add without rounding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Factor {
     pub name: String,
     pub penalty: f64,
@@ -24,6 +25,7 @@ pub struct Factor {
 
 /// Probability of failing within a horizon, with its interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FailureProbability {
     pub horizon_h: i32,
     pub p: f64,
@@ -35,6 +37,7 @@ pub struct FailureProbability {
 
 /// Remaining useful life in hours. `p90 = None`: the end is open, beyond what the data can say.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RemainingLife {
     pub p10_h: f64,
     pub p50_h: f64,
@@ -43,6 +46,7 @@ pub struct RemainingLife {
 
 /// The cheapest thing to do, and why.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Advice {
     /// `none`, `watch`, `plan` or `now`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,74 @@
+//! The counts of the first page.
+
+use sqlx::PgConnection;
+
+use crate::asset::HealthGrade;
+use crate::time::Timestamp;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Counts {
+    pub assets: i64,
+    pub assets_healthy: i64,
+    pub assets_watch: i64,
+    pub assets_poor: i64,
+    pub alarms_active: i64,
+    pub alarms_unacked: i64,
+    pub cases_open: i64,
+    pub tickets_open: i64,
+    pub predictions_open: i64,
+    pub plans_due: i64,
+}
+
+/// Counts what is in service and what waits for somebody. Assets without an assessment are in
+/// `assets` only.
+///
+/// # Errors
+/// When the database does.
+pub async fn counts(connection: &mut PgConnection) -> Result<Counts, sqlx::Error> {
+    sqlx::query_as(
+        "WITH health AS (
+             SELECT l.health FROM latest_assessments(NULL) l JOIN asset a ON a.id = l.asset_id
+             WHERE a.status NOT IN ('in_storage', 'disposed'))
+         SELECT (SELECT count(*) FROM asset WHERE status NOT IN ('in_storage', 'disposed')) AS assets,
+                (SELECT count(*) FROM health WHERE health >= $1) AS assets_healthy,
+                (SELECT count(*) FROM health WHERE health < $1 AND health >= $2) AS assets_watch,
+                (SELECT count(*) FROM health WHERE health < $2) AS assets_poor,
+                (SELECT count(*) FROM alarm WHERE condition IN ('active', 'clearing')) AS alarms_active,
+                (SELECT count(*) FROM alarm
+                 WHERE active_at IS NOT NULL AND acked_at IS NULL AND closed_at IS NULL) AS alarms_unacked,
+                (SELECT count(*) FROM case_file WHERE closed_at IS NULL) AS cases_open,
+                (SELECT count(*) FROM ticket WHERE status NOT IN ('completed', 'closed', 'cancelled')) AS tickets_open,
+                (SELECT count(*) FROM prediction WHERE status IN ('new', 'in_review', 'snoozed')) AS predictions_open,
+                (SELECT count(*) FROM plan_occurrence WHERE status IN ('due', 'ticketed')) AS plans_due",
+    )
+    .bind(HealthGrade::HEALTHY_FROM)
+    .bind(HealthGrade::WATCH_FROM)
+    .fetch_one(connection)
+    .await
+}
+
+/// What came in today (UTC) over all gateways.
+#[derive(Clone, Copy, Debug, PartialEq, sqlx::FromRow)]
+pub struct IngestToday {
+    pub received: i64,
+    pub duplicate: i64,
+    pub rejected: i64,
+    /// Seconds between the first and the last receipt of the day.
+    pub span_s: Option<f64>,
+    pub last_received_at: Option<Timestamp>,
+}
+
+/// # Errors
+/// When the database does.
+pub async fn ingest_today(connection: &mut PgConnection) -> Result<IngestToday, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT coalesce(sum(received) FILTER (WHERE today), 0)::bigint AS received,
+                coalesce(sum(duplicate) FILTER (WHERE today), 0)::bigint AS duplicate,
+                coalesce(sum(rejected) FILTER (WHERE today), 0)::bigint AS rejected,
+                extract(epoch FROM max(last_at) FILTER (WHERE today) - min(first_at) FILTER (WHERE today))::float8 AS span_s,
+                max(last_at) AS last_received_at
+         FROM (SELECT *, day = (now() AT TIME ZONE 'UTC')::date AS today FROM ledger) l",
+    )
+    .fetch_one(connection)
+    .await
+}
