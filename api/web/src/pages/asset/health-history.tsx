@@ -1,0 +1,69 @@
+// The health index over time.
+
+import { useMemo, useState } from 'preact/hooks';
+import { useNow, useQuery } from '../../api/query';
+import type { Asset, Assessment } from '../../api/types';
+import { query, type Page } from '../../lib/paging';
+import { num } from '../../lib/format';
+import { columns, thin } from '../../lib/series';
+import { GOOD_FROM, POOR_BELOW } from '../../lib/health';
+import { moment } from '../../lib/time';
+import { Chart } from '../../ui/chart';
+import { Empty, Fetched, Segments } from '../../ui/parts';
+
+const RANGES: Record<string, { days: number; text: string }> = { '1': { days: 1, text: '24 h' }, '7': { days: 7, text: '7 d' }, '30': { days: 30, text: '30 d' } };
+
+export function HealthHistory({ asset }: { asset: Asset }) {
+  const zone = asset.site.time_zone;
+  const [range, setRange] = useState('7');
+  const minute = useNow(60_000);
+  const days = RANGES[range]?.days ?? 7;
+  // Whole 5 minutes, so that the address (and with it the cache) does not change with every redraw.
+  const to = Math.ceil(minute.getTime() / 300_000) * 300;
+  const from = to - days * 86_400;
+  const list = useQuery<Page<Assessment>>(query(`/v1/assets/${encodeURIComponent(asset.id)}/assessments`, {
+    from: new Date(from * 1e3).toISOString(), to: new Date(to * 1e3).toISOString(), limit: 200,
+  }), 30_000);
+  const rows = useMemo(() => [...(list.data?.data ?? [])].sort((a, b) => a.window_end.localeCompare(b.window_end)), [list.data]);
+  const spec = useMemo(() => {
+    const ts = rows.map((r) => new Date(r.window_end).getTime() / 1e3);
+    const health = rows.map((r) => r.health);
+    const c = columns({ ts, min: health, max: health, mean: health, n: [] }, gapOf(ts));
+    const begin = ts[0] !== undefined && ts[0] > from ? Math.min(ts[0], to - 3600) : from;
+    return {
+      zone, data: [c[0], c[1]], band: false, colours: ['--plot'], from: begin, to, marks: [],
+      levels: [{ value: POOR_BELOW, tone: 'poor' as const }, { value: GOOD_FROM, tone: 'watch' as const }], fixed: [0, 100] as [number, number], height: 200,
+    };
+  }, [rows, zone, from, to]);
+  const first = rows[0];
+  const last = rows[rows.length - 1];
+  const says = first && last
+    ? `Health went from ${num(first.health, 3)} to ${num(last.health, 3)} between ${moment(first.window_end, zone, minute)} and ${moment(last.window_end, zone, minute)}.`
+    : 'No assessment in this time.';
+  return (
+    <section class="card" aria-labelledby="h-health-history">
+      <header><h2 id="h-health-history">Health history</h2><span class="end"><Segments label="Range of the health history" value={range} onChange={setRange} options={Object.entries(RANGES).map(([value, r]) => ({ value, text: r.text }))} /></span></header>
+      <Fetched of={{ ...list, data: list.data ? rows : undefined }} rows={4} empty={<Empty title="No assessment in this time" />}>
+        {() => (
+          <div class="body">
+            <Chart spec={spec} label={says} />
+            <p class="small muted">{says} Dashed: limits of watch ({GOOD_FROM}) and poor ({POOR_BELOW}).</p>
+            <details>
+              <summary>Show as a table</summary>
+              <div class="scroll table-tall" tabIndex={0} role="region" aria-label="Health history as a table"><table class="compact"><thead><tr><th>Data to</th><th class="num">Health</th><th>Largest factor</th></tr></thead><tbody>
+                {thin(rows, 100).reverse().map((r) => <tr key={r.window_end}><td>{moment(r.window_end, zone, minute)}</td><td class="num">{num(r.health, 3)}</td><td>{[...r.factors].sort((a, b) => b.penalty - a.penalty)[0]?.text ?? ''}</td></tr>)}
+              </tbody></table></div>
+            </details>
+          </div>
+        )}
+      </Fetched>
+    </section>
+  );
+}
+
+/** Four usual steps without an assessment are a gap. */
+function gapOf(ts: readonly number[]): number {
+  if (ts.length < 4) return 0;
+  const steps = ts.slice(1).map((t, i) => t - ts[i]!).sort((a, b) => a - b);
+  return 4 * Math.max(60, steps[Math.floor(steps.length / 2)]!);
+}
