@@ -1,0 +1,574 @@
+//! The spool against a simple model, on a disk that loses what was not synced, tears writes, fills up,
+//! refuses to sync and flips bits.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use models::time::Timestamp;
+use parking_lot::Mutex;
+use proptest::prelude::*;
+
+use super::disk::{Disk, DiskFile};
+use super::*;
+
+const SECTOR: usize = 32;
+
+#[derive(Default, Clone)]
+struct Inode {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+#[derive(Default)]
+struct State {
+    inodes: Vec<Inode>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    /// Directory states since the last directory sync, oldest first.
+    name_history: Vec<BTreeMap<String, usize>>,
+    fail_writes: u32,
+    fail_syncs: u32,
+}
+
+#[derive(Default, Clone)]
+struct FaultyDisk(Arc<Mutex<State>>);
+
+struct FaultyFile {
+    disk: FaultyDisk,
+    inode: usize,
+}
+
+impl State {
+    fn named(&mut self) {
+        let names = self.names.clone();
+        self.name_history.push(names);
+    }
+}
+
+impl Disk for FaultyDisk {
+    type File = FaultyFile;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.0.lock().names.keys().cloned().collect())
+    }
+
+    fn create(&self, name: &str) -> io::Result<FaultyFile> {
+        let mut state = self.0.lock();
+        state.inodes.push(Inode::default());
+        let inode = state.inodes.len() - 1;
+        state.names.insert(name.to_owned(), inode);
+        state.named();
+        Ok(FaultyFile {
+            disk: self.clone(),
+            inode,
+        })
+    }
+
+    fn open(&self, name: &str) -> io::Result<FaultyFile> {
+        let inode = *self.0.lock().names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(FaultyFile {
+            disk: self.clone(),
+            inode,
+        })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.0.lock();
+        let inode = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.names.insert(to.to_owned(), inode);
+        state.named();
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
+        state.named();
+        Ok(())
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.durable_names = state.names.clone();
+        state.name_history.clear();
+        Ok(())
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.0.lock().inodes[self.inode].now.len() as u64)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let state = self.disk.0.lock();
+        let bytes = state.inodes[self.inode].now.get(offset as usize..).unwrap_or(&[]);
+        let n = bytes.len().min(buf.len());
+        buf[..n].copy_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        let fail = state.fail_writes > 0;
+        let n = if fail { bytes.len() / 2 } else { bytes.len() };
+        let file = &mut state.inodes[self.inode].now;
+        let end = offset as usize + n;
+        file.resize(file.len().max(end), 0);
+        file[offset as usize..end].copy_from_slice(&bytes[..n]);
+        if fail {
+            state.fail_writes -= 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.disk.0.lock().inodes[self.inode].now.resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        if state.fail_syncs > 0 {
+            state.fail_syncs -= 1;
+            return Err(io::Error::other("sync refused"));
+        }
+        let inode = &mut state.inodes[self.inode];
+        inode.durable = inode.now.clone();
+        Ok(())
+    }
+}
+
+impl FaultyDisk {
+    /// Power cut: of what was not synced, each sector and each directory change may or may not be there.
+    fn crash(&self, mut chance: u64) {
+        let mut next = move |n: usize| {
+            chance = chance
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (chance >> 33) as usize % n.max(1)
+        };
+        let mut state = self.0.lock();
+        let kept = next(state.name_history.len() + 1);
+        let names = if kept == 0 {
+            state.durable_names.clone()
+        } else {
+            state.name_history[kept - 1].clone()
+        };
+        state.names = names.clone();
+        state.durable_names = names;
+        state.name_history.clear();
+        state.fail_writes = 0;
+        state.fail_syncs = 0;
+        for inode in &mut state.inodes {
+            if inode.now == inode.durable {
+                continue;
+            }
+            let len = if next(2) == 0 {
+                inode.durable.len()
+            } else {
+                inode.now.len()
+            };
+            let mut after = vec![0; len];
+            for (i, sector) in after.chunks_mut(SECTOR).enumerate() {
+                let from = if next(2) == 0 { &inode.durable } else { &inode.now };
+                for (j, byte) in sector.iter_mut().enumerate() {
+                    *byte = from.get(i * SECTOR + j).copied().unwrap_or(0);
+                }
+            }
+            inode.now = after.clone();
+            inode.durable = after;
+        }
+    }
+
+    /// Flips one bit of a segment, everywhere. Returns whether there was one.
+    fn flip(&self, place: u64) -> bool {
+        let mut state = self.0.lock();
+        let segments: Vec<usize> = state
+            .names
+            .iter()
+            .filter(|(name, _)| name.ends_with(".seg"))
+            .map(|(_, inode)| *inode)
+            .collect();
+        let total: usize = segments.iter().map(|inode| state.inodes[*inode].now.len()).sum();
+        if total == 0 {
+            return false;
+        }
+        let mut at = place as usize % total;
+        for inode in segments {
+            let inode = &mut state.inodes[inode];
+            if at < inode.now.len() {
+                inode.now[at] ^= 1 << (place % 8);
+                if let Some(byte) = inode.durable.get_mut(at) {
+                    *byte ^= 1 << (place % 8);
+                }
+                return true;
+            }
+            at -= inode.now.len();
+        }
+        false
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Append(usize),
+    Sync,
+    /// Everything up to this share of what may be known is committed.
+    Commit(u8),
+    Crash(u64),
+    /// The process dies, the machine does not.
+    Kill,
+    Flip(u64),
+    FailWrites(u32),
+    FailSyncs(u32),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => (0_usize..300).prop_map(Op::Append),
+        5 => Just(Op::Sync),
+        2 => any::<u8>().prop_map(Op::Commit),
+        2 => any::<u64>().prop_map(Op::Crash),
+        1 => Just(Op::Kill),
+        1 => any::<u64>().prop_map(Op::Flip),
+        1 => (1_u32..3).prop_map(Op::FailWrites),
+        1 => (1_u32..4).prop_map(Op::FailSyncs),
+    ]
+}
+
+struct Model {
+    disk: FaultyDisk,
+    spool: Spool<FaultyDisk>,
+    clock: i64,
+    epoch: u64,
+    /// Confirmed by a sync, or seen after a restart.
+    kept: BTreeMap<u64, Vec<u8>>,
+    unsynced: BTreeMap<u64, Vec<u8>>,
+    /// Progress of the last one confirmed.
+    confirmed: u64,
+    committed: u64,
+    flips: u64,
+    written: u64,
+}
+
+fn options() -> Options {
+    Options {
+        max_bytes: 6_000,
+        segment_bytes: 900,
+        policy: FullPolicy::Block,
+        max_age_s: 0.0,
+    }
+}
+
+impl Model {
+    fn new() -> Self {
+        let disk = FaultyDisk::default();
+        let (spool, recovery) = Spool::open(disk.clone(), options(), Timestamp::from_micros(1)).unwrap();
+        assert!(recovery.new_epoch);
+        let epoch = spool.epoch();
+        Self {
+            disk,
+            spool,
+            clock: 1,
+            epoch,
+            kept: BTreeMap::new(),
+            unsynced: BTreeMap::new(),
+            confirmed: 0,
+            committed: 0,
+            flips: 0,
+            written: 0,
+        }
+    }
+
+    fn now(&mut self) -> Timestamp {
+        self.clock += 1_000_000;
+        Timestamp::from_micros(self.clock)
+    }
+
+    fn apply(&mut self, op: &Op) {
+        let now = self.now();
+        match op {
+            Op::Append(len) => {
+                self.written += 1;
+                let mut payload = self.written.to_le_bytes().to_vec();
+                payload.extend(std::iter::repeat_n(self.written as u8, *len));
+                // Where the collectors are, is how much was ever written.
+                let entry = Entry {
+                    readings: 1,
+                    span: (self.clock, self.clock),
+                    resume: self.written.to_le_bytes().to_vec(),
+                    payload: payload.clone(),
+                };
+                match self.spool.append(&entry, now) {
+                    Ok(seq) => {
+                        assert!(!self.kept.contains_key(&seq), "number {seq} is used twice");
+                        assert!(self.unsynced.insert(seq, payload).is_none());
+                        // A new segment syncs what came before.
+                        let synced = self.spool.synced;
+                        self.confirm(synced);
+                    }
+                    Err(AppendError::Full) => {
+                        let pending = self.kept.range(self.committed + 1..).count() + self.unsynced.len();
+                        assert!(pending > 0, "full, though everything is committed");
+                    }
+                    Err(AppendError::Io(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+                self.confirm(self.spool.synced);
+            }
+            Op::Sync => {
+                if self.spool.sync(now).is_ok() {
+                    self.confirm(u64::MAX - 1);
+                }
+                self.check();
+            }
+            Op::Commit(share) => {
+                // Only what was handed out can be known to the receiver.
+                let out = self.drain();
+                let Some(last) = out.last().map(|record| record.seq) else {
+                    return;
+                };
+                let seq = self.committed + (last - self.committed) * u64::from(*share) / 255;
+                self.spool.commit(self.epoch, seq, now).unwrap();
+                self.committed = self.committed.max(seq);
+                assert_eq!(self.spool.epoch(), self.epoch);
+                self.check();
+            }
+            Op::Crash(chance) => {
+                self.disk.crash(*chance);
+                self.reopen(now);
+            }
+            Op::Kill => self.reopen(now),
+            Op::Flip(place) => self.flips += u64::from(self.disk.flip(*place)),
+            Op::FailWrites(n) => self.disk.0.lock().fail_writes = *n,
+            Op::FailSyncs(n) => self.disk.0.lock().fail_syncs = *n,
+        }
+    }
+
+    fn confirm(&mut self, upto: u64) {
+        let rest = self.unsynced.split_off(&(upto + 1));
+        let mut safe = std::mem::replace(&mut self.unsynced, rest);
+        if let Some((_, payload)) = safe.last_key_value() {
+            self.confirmed = payload[..8].try_into().map_or(0, u64::from_le_bytes);
+        }
+        self.kept.append(&mut safe);
+    }
+
+    fn reopen(&mut self, now: Timestamp) {
+        let (writes, syncs) = {
+            let mut state = self.disk.0.lock();
+            (
+                std::mem::take(&mut state.fail_writes),
+                std::mem::take(&mut state.fail_syncs),
+            )
+        };
+        let (spool, recovery) = Spool::open(self.disk.clone(), options(), now).unwrap();
+        self.spool = spool;
+        if recovery.new_epoch {
+            // Nothing was ever appended, or all of it sat in a segment that never became durable.
+            assert!(
+                self.kept.is_empty(),
+                "a new epoch, though {} batches were kept",
+                self.kept.len()
+            );
+            self.epoch = self.spool.epoch();
+            self.unsynced.clear();
+        }
+        let certain = self.confirmed;
+        for record in self.drain() {
+            if let Some(payload) = self.unsynced.get(&record.seq) {
+                assert_eq!(*payload, record.payload, "batch {} changed", record.seq);
+                self.kept.insert(record.seq, record.payload);
+            }
+        }
+        self.unsynced.clear();
+        self.check();
+        if self.flips == 0 {
+            let at = self.spool.resume().try_into().map_or(0, u64::from_le_bytes);
+            // Not behind what was confirmed, or readings would be made twice for nothing; not ahead of
+            // what can be read, or some would never be.
+            assert!(
+                at >= certain,
+                "collectors go on from {at}, though {certain} was kept"
+            );
+            let read = |(_, payload): (&u64, &Vec<u8>)| payload[..8] == at.to_le_bytes();
+            assert!(
+                at == certain || self.kept.iter().any(read),
+                "collectors go on from {at}, which is not there"
+            );
+            self.confirmed = at;
+        }
+        let mut state = self.disk.0.lock();
+        (state.fail_writes, state.fail_syncs) = (writes, syncs);
+    }
+
+    fn drain(&mut self) -> Vec<Record> {
+        let mut out = Vec::new();
+        let mut after = self.committed;
+        while let Some(record) = self.spool.read(after).unwrap() {
+            assert!(record.seq > after, "out of order: {} after {after}", record.seq);
+            after = record.seq;
+            out.push(record);
+        }
+        out
+    }
+
+    /// Everything kept and not committed is there, once and in order, or was damaged and reported.
+    fn check(&mut self) {
+        let got: BTreeMap<u64, Vec<u8>> = self.drain().into_iter().map(|r| (r.seq, r.payload)).collect();
+        for (seq, payload) in &got {
+            assert_eq!(self.kept.get(seq), Some(payload), "batch {seq}");
+        }
+        let missing: Vec<u64> = self
+            .kept
+            .range(self.committed + 1..)
+            .map(|(seq, _)| *seq)
+            .filter(|seq| !got.contains_key(seq))
+            .collect();
+        assert!(
+            missing.len() as u64 <= self.flips,
+            "{missing:?} are gone after {} flips",
+            self.flips
+        );
+        assert!(
+            missing.is_empty() || self.spool.damaged > 0,
+            "{missing:?} are gone without a report"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_kept_is_lost_or_doubled(ops in prop::collection::vec(op(), 1..80)) {
+        let mut model = Model::new();
+        for op in &ops {
+            model.apply(op);
+        }
+        let state = std::mem::take(&mut *model.disk.0.lock());
+        *model.disk.0.lock() = State { fail_writes: 0, fail_syncs: 0, ..state };
+        model.apply(&Op::Sync);
+        model.apply(&Op::Kill);
+    }
+}
+
+fn entry(n: u64, len: usize) -> Entry {
+    Entry {
+        readings: 10,
+        span: (n as i64, n as i64),
+        resume: vec![n as u8],
+        payload: vec![n as u8; len],
+    }
+}
+
+fn at(s: i64) -> Timestamp {
+    Timestamp::from_secs(s)
+}
+
+#[test]
+fn when_told_to_drop_the_oldest_go_and_are_counted() {
+    let options = Options {
+        policy: FullPolicy::DropOldest,
+        ..options()
+    };
+    let (mut spool, _) = Spool::open(FaultyDisk::default(), options, at(1)).unwrap();
+    for n in 1..=100 {
+        spool.append(&entry(n, 200), at(1)).unwrap();
+    }
+    spool.sync(at(1)).unwrap();
+    let stats = spool.stats().unwrap();
+    assert!(stats.bytes <= 6_000, "{stats:?}");
+    let first = spool.read(0).unwrap().unwrap();
+    assert_eq!(first.seq, spool.first_seq());
+    assert_eq!(stats.dropped_records, first.seq - 1);
+    assert_eq!(stats.dropped_readings, stats.dropped_records * 10);
+    assert_eq!(stats.records + stats.dropped_records, 100);
+}
+
+#[test]
+fn old_segments_go_by_age() {
+    let options = Options {
+        policy: FullPolicy::DropOldest,
+        max_age_s: 80.0,
+        max_bytes: 1 << 20,
+        ..options()
+    };
+    let (mut spool, _) = Spool::open(FaultyDisk::default(), options, at(1)).unwrap();
+    for n in 1..=300 {
+        spool.append(&entry(n, 20), at(n as i64)).unwrap();
+    }
+    let stats = spool.stats().unwrap();
+    assert!((80..=110).contains(&stats.records), "{stats:?}");
+}
+
+#[test]
+fn a_full_spool_takes_again_when_the_receiver_has_committed() {
+    let (mut spool, _) = Spool::open(FaultyDisk::default(), options(), at(1)).unwrap();
+    let mut last = 0;
+    let error = loop {
+        match spool.append(&entry(1, 500), at(1)) {
+            Ok(seq) => last = seq,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, AppendError::Full), "{error}");
+    spool.sync(at(1)).unwrap();
+    let mut after = 0;
+    while let Some(record) = spool.read(after).unwrap() {
+        after = record.seq;
+    }
+    assert_eq!(after, last);
+    let epoch = spool.epoch();
+    assert!(
+        !spool.commit(epoch + 1, last, at(2)).unwrap(),
+        "another epoch's watermark moves nothing"
+    );
+    assert!(spool.commit(epoch, last, at(2)).unwrap());
+    assert_eq!(spool.append(&entry(2, 500), at(2)).unwrap(), last + 1);
+    assert!(matches!(
+        spool.append(&entry(3, 7_000), at(2)),
+        Err(AppendError::TooLarge { .. })
+    ));
+}
+
+#[test]
+fn a_receiver_that_knows_more_means_a_new_epoch() {
+    let disk = FaultyDisk::default();
+    let (mut spool, _) = Spool::open(disk.clone(), options(), at(1)).unwrap();
+    spool.append(&entry(1, 10), at(1)).unwrap();
+    spool.sync(at(1)).unwrap();
+    let before = spool.epoch();
+    assert!(spool.commit(before, 900, at(2)).unwrap());
+    assert!(spool.epoch() > before);
+    assert_eq!(spool.read(0).unwrap().map(|record| record.seq), Some(1));
+    let (spool, recovery) = Spool::open(disk, options(), at(3)).unwrap();
+    assert!(!recovery.new_epoch && spool.epoch() > before);
+}
+
+#[test]
+fn the_epoch_survives_its_file() {
+    let disk = FaultyDisk::default();
+    let (mut spool, _) = Spool::open(disk.clone(), options(), at(1)).unwrap();
+    spool.append(&entry(1, 10), at(1)).unwrap();
+    spool.sync(at(1)).unwrap();
+    let epoch = spool.epoch();
+    disk.remove(EPOCH_FILE).unwrap();
+    let (spool, recovery) = Spool::open(disk, options(), at(9)).unwrap();
+    assert_eq!((spool.epoch(), recovery.new_epoch), (epoch, false));
+}
+
+#[test]
+fn an_emptied_folder_is_a_new_epoch() {
+    let disk = FaultyDisk::default();
+    let (mut spool, _) = Spool::open(disk.clone(), options(), at(1)).unwrap();
+    spool.append(&entry(1, 10), at(1)).unwrap();
+    spool.sync(at(1)).unwrap();
+    let epoch = spool.epoch();
+    disk.remove(&segment_name(1)).unwrap();
+    let (spool, recovery) = Spool::open(disk, options(), at(1)).unwrap();
+    assert!(recovery.new_epoch && spool.epoch() > epoch);
+}
