@@ -109,6 +109,7 @@ pub struct Sink {
     /// Counts changes, to wait for.
     pub changed: watch::Receiver<u64>,
     stop: CancellationToken,
+    accepts: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Drop for Sink {
@@ -127,7 +128,7 @@ impl Sink {
         let stop = CancellationToken::new();
         let token = stop.clone();
         let shared = Arc::clone(&received);
-        tokio::spawn(async move {
+        let accepts = tokio::spawn(async move {
             let change = Arc::new(change);
             while let Some(Ok((stream, _))) = token.run_until_cancelled(listener.accept()).await {
                 let (shared, change, token) = (Arc::clone(&shared), Arc::clone(&change), token.clone());
@@ -147,7 +148,20 @@ impl Sink {
             received,
             changed,
             stop,
+            accepts: Some(accepts),
         })
+    }
+
+    /// Closes all connections and gives the port back.
+    ///
+    /// # Errors
+    /// When the accepting task panicked.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        if let Some(accepts) = self.accepts.take() {
+            accepts.await?;
+        }
+        Ok(())
     }
 
     /// Waits until `done` holds, at most `seconds`.

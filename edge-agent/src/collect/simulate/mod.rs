@@ -158,7 +158,7 @@ impl Simulate {
     }
 
     fn next(&self, now: i64) -> i64 {
-        if now - self.state.last > (PAUSE_S * 1e6) as i64 + self.history_step {
+        if now - self.state.last > self.history_step.max((PAUSE_S * 1e6) as i64) {
             next_multiple(self.state.last, self.history_step)
         } else {
             next_multiple(self.state.last, self.live_every)
@@ -291,7 +291,7 @@ mod tests {
         let before = rows.len();
         collect(&mut pump, NOW.plus_seconds(7.0 * 86_400.0), &mut rows);
         let made = (rows.len() - before) / pump.channels.len();
-        assert!((7 * 144..7 * 144 + 1_300).contains(&made), "{made} rows");
+        assert!((7 * 144..7 * 144 + 700).contains(&made), "{made} rows");
     }
 
     #[test]
@@ -313,6 +313,8 @@ mod tests {
             let hours = series(&rows, "run_hours");
             let ran = hours.last().unwrap() - hours[0];
             assert!((200.0..=720.0).contains(&ran), "{kind:?} ran {ran} h of 720");
+            // The last minutes are denser; means need rows at equal distance.
+            rows.retain(|(_, ts), _| ts % 600_000_000 == 0);
             let running = mean(&series(&rows, "running"));
             assert!(
                 (running - ran / 720.0).abs() < 0.02,
