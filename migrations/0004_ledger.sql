@@ -75,3 +75,13 @@ CREATE TABLE dead_letter (
 );
 CREATE INDEX dead_letter_open_idx ON dead_letter (tenant_id, received_at DESC)
     WHERE replayed_at IS NULL AND discarded_at IS NULL;
+
+-- One row for each transaction of the writer, written first inside it. When the connection is lost
+-- during COMMIT nobody knows what became of the transaction: the writer runs it again, finds its
+-- token and knows. Without that, the ledger would count the same payloads twice. Kept for a day.
+CREATE TABLE ingest_commit (
+    token         uuid PRIMARY KEY,
+    committed_at  timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX ingest_commit_age_idx ON ingest_commit (committed_at);
+GRANT SELECT, INSERT, DELETE ON ingest_commit TO forewarn_ingest;

@@ -1,1 +1,178 @@
-//! SQL of registry.
+//! Gateways, their credentials, and which channel a name means.
+
+use sqlx::PgConnection;
+
+use crate::id::{AssetId, ChannelId, CredentialId, DeviceId, GatewayId, TenantId};
+use crate::time::Timestamp;
+
+/// A gateway that may connect, with one of its valid credentials.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct GatewayLogin {
+    pub gateway_id: GatewayId,
+    pub tenant_id: TenantId,
+    pub max_channels: i32,
+    pub credential_id: CredentialId,
+    /// SHA-256 of the secret.
+    pub secret_hash: Vec<u8>,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// One row for each credential that is valid now; none when the gateway doesn't exist or is
+/// switched off.
+///
+/// # Errors
+/// When the database does.
+pub async fn gateway_logins(
+    connection: &mut PgConnection,
+    tenant: &str,
+    gateway: &str,
+) -> Result<Vec<GatewayLogin>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT g.id AS gateway_id, g.tenant_id, g.max_channels, c.id AS credential_id, c.secret_hash, c.expires_at
+         FROM tenant t
+         JOIN gateway g ON g.tenant_id = t.id AND g.slug = $2 AND g.enabled
+         JOIN gateway_credential c ON c.gateway_id = g.id AND c.revoked_at IS NULL
+             AND (c.expires_at IS NULL OR c.expires_at > now())
+         WHERE t.slug = $1",
+    )
+    .bind(tenant)
+    .bind(gateway)
+    .fetch_all(connection)
+    .await
+}
+
+/// Which of `credentials` no longer open a connection: revoked, expired, or their gateway is
+/// switched off.
+///
+/// # Errors
+/// When the database does.
+pub async fn withdrawn_credentials(
+    connection: &mut PgConnection,
+    credentials: &[CredentialId],
+) -> Result<Vec<CredentialId>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT wanted.id FROM unnest($1::uuid[]) AS wanted (id)
+         WHERE NOT EXISTS (
+             SELECT FROM gateway_credential c JOIN gateway g ON g.id = c.gateway_id
+             WHERE c.id = wanted.id AND c.revoked_at IS NULL AND g.enabled
+               AND (c.expires_at IS NULL OR c.expires_at > now()))",
+    )
+    .bind(credentials)
+    .fetch_all(connection)
+    .await
+}
+
+/// A device of a gateway and one of its channels; a device without channels has one row.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct RegisterRow {
+    pub device_id: DeviceId,
+    pub device: String,
+    pub device_asset: Option<AssetId>,
+    pub channel_id: Option<ChannelId>,
+    pub channel: Option<String>,
+    pub unit: Option<String>,
+    pub asset_id: Option<AssetId>,
+    pub plausible_min: Option<f64>,
+    pub plausible_max: Option<f64>,
+}
+
+/// Everything behind a gateway.
+///
+/// # Errors
+/// When the database does.
+pub async fn gateway_register(
+    connection: &mut PgConnection,
+    gateway: GatewayId,
+) -> Result<Vec<RegisterRow>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT d.id AS device_id, d.name AS device, d.asset_id AS device_asset, c.id AS channel_id,
+                c.name AS channel, c.unit, c.asset_id, c.plausible_min, c.plausible_max
+         FROM device d LEFT JOIN channel c ON c.device_id = d.id
+         WHERE d.gateway_id = $1",
+    )
+    .bind(gateway)
+    .fetch_all(connection)
+    .await
+}
+
+/// Registers devices that are not there yet. Returns how many were.
+///
+/// # Errors
+/// When the database does.
+pub async fn add_devices(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    gateway: GatewayId,
+    names: &[String],
+) -> Result<u64, sqlx::Error> {
+    let ids: Vec<DeviceId> = names.iter().map(|_| DeviceId::new()).collect();
+    let done = sqlx::query(
+        "INSERT INTO device (id, tenant_id, gateway_id, name)
+         SELECT n.id, $1, $2, n.name FROM unnest($3::uuid[], $4::text[]) AS n (id, name) ORDER BY n.name
+         ON CONFLICT (gateway_id, name) DO NOTHING",
+    )
+    .bind(tenant)
+    .bind(gateway)
+    .bind(ids)
+    .bind(names)
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// A channel that a gateway spoke of and nobody registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewChannel {
+    pub device: String,
+    pub channel: String,
+    /// UCUM code, `1` when the gateway didn't say.
+    pub unit: String,
+}
+
+/// Registers channels that are not there yet, as many as the gateway's quota leaves room for, in
+/// the order given. A new channel belongs to its device's asset. Devices must exist. Returns how
+/// many were registered.
+///
+/// # Errors
+/// When the database does.
+pub async fn add_channels(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    gateway: GatewayId,
+    channels: &[NewChannel],
+) -> Result<u64, sqlx::Error> {
+    // Two writers must not both see the last free place.
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('forewarn_quota_' || $1::text, 0))")
+        .bind(gateway)
+        .execute(&mut *connection)
+        .await?;
+    let room: i64 = sqlx::query_scalar(
+        "SELECT greatest(g.max_channels - (SELECT count(*) FROM channel c JOIN device d ON d.id = c.device_id
+                                            WHERE d.gateway_id = g.id), 0)
+         FROM gateway g WHERE g.id = $1",
+    )
+    .bind(gateway)
+    .fetch_one(&mut *connection)
+    .await?;
+    let devices: Vec<&str> = channels.iter().map(|new| new.device.as_str()).collect();
+    let names: Vec<&str> = channels.iter().map(|new| new.channel.as_str()).collect();
+    let units: Vec<&str> = channels.iter().map(|new| new.unit.as_str()).collect();
+    let done = sqlx::query(
+        "INSERT INTO channel (tenant_id, device_id, asset_id, name, unit)
+         SELECT $1, d.id, d.asset_id, n.name, n.unit
+         FROM unnest($3::text[], $4::text[], $5::text[]) WITH ORDINALITY AS n (device, name, unit, ord)
+         JOIN device d ON d.gateway_id = $2 AND d.name = n.device
+         WHERE NOT EXISTS (SELECT FROM channel c WHERE c.device_id = d.id AND c.name = n.name)
+         ORDER BY n.ord LIMIT $6
+         ON CONFLICT (device_id, name) DO NOTHING",
+    )
+    .bind(tenant)
+    .bind(gateway)
+    .bind(devices)
+    .bind(names)
+    .bind(units)
+    .bind(room)
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,336 @@
+//! JSON as people write it by hand.
+//!
+//! | payload | meaning |
+//! |---|---|
+//! | `{"temp": 21.5, "running": true}` | channels of the topic's device, now |
+//! | `{"ts": …, "temp": 21.5}` | the same at a time |
+//! | `{"ts": …, "values": {"temp": 21.5}}` | the same, ThingsBoard's way |
+//! | an array of those | several moments |
+//! | `21.5`, `true`, `{"value": 21.5, "ts": …, "unit": "Cel", "quality": "suspect"}` | on `…/{device}/{channel}` |
+//!
+//! `ts` is RFC 3339 text, or a number: seconds since 1970, from 10^11 on milliseconds. Text is
+//! never taken for a number: a gateway that sends `"21.5"` or `"21,5"` should be told, not guessed at.
+
+use models::reading::Quality;
+use models::time::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::{Decoded, NamedColumn, Reject, Undecodable};
+
+/// Readings that one JSON payload may hold.
+pub const MAX_READINGS: usize = 100_000;
+/// Numbers from here on are milliseconds: as seconds they would lie in the year 5138.
+const MILLIS_FROM: f64 = 1e11;
+
+/// # Errors
+/// When the payload is not JSON, not of one of the forms, or has a `ts` that is no time.
+pub fn decode(
+    payload: &[u8],
+    device: &str,
+    channel: Option<&str>,
+    received_at: Timestamp,
+) -> Result<Decoded, Undecodable> {
+    let value = parse(payload)?;
+    let mut out = Decoded::default();
+    let mut read = |value: &Value, at: &str| match channel {
+        Some(channel) => one_value(&mut out, device, channel, value, at, received_at),
+        None => object(&mut out, device, value, at, received_at),
+    };
+    match &value {
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                read(item, &format!("/{i}"))?;
+            }
+        }
+        other => read(other, "")?,
+    }
+    if out.readings() > MAX_READINGS {
+        return Err(Undecodable::new(
+            "too_many_readings",
+            format!("holds {} readings, more than {MAX_READINGS}: send smaller messages", out.readings()),
+        ));
+    }
+    Ok(out)
+}
+
+fn parse(payload: &[u8]) -> Result<Value, Undecodable> {
+    serde_json::from_slice(payload).map_err(|error| Undecodable::new("malformed_json", error.to_string()))
+}
+
+fn object(out: &mut Decoded, device: &str, value: &Value, at: &str, received_at: Timestamp) -> Result<(), Undecodable> {
+    let Value::Object(object) = value else {
+        return Err(wrong_shape(at, "an object of channel names and values", value));
+    };
+    let ts = time_of(object, at, received_at)?;
+    let (values, inner) = match object.get("values") {
+        Some(Value::Object(values)) if object.keys().all(|key| key == "ts" || key == "values") => (values, "/values"),
+        _ => (object, ""),
+    };
+    for (name, value) in values {
+        if inner.is_empty() && name == "ts" {
+            continue;
+        }
+        let at = format!("{at}{inner}/{name}");
+        reading(out, Place { device, channel: name, unit: None, ts, quality: 0 }, value, &at);
+    }
+    Ok(())
+}
+
+fn one_value(
+    out: &mut Decoded,
+    device: &str,
+    channel: &str,
+    value: &Value,
+    at: &str,
+    received_at: Timestamp,
+) -> Result<(), Undecodable> {
+    let Value::Object(object) = value else {
+        let place = Place { device, channel, unit: None, ts: received_at.micros(), quality: 0 };
+        reading(out, place, value, if at.is_empty() { "/" } else { at });
+        return Ok(());
+    };
+    if let Some(key) = object.keys().find(|key| !["value", "ts", "unit", "quality"].contains(&key.as_str())) {
+        return Err(Undecodable::new(
+            "malformed_json",
+            format!("{at}/{key}: unknown key; expected value, ts, unit, quality"),
+        ));
+    }
+    let Some(value) = object.get("value") else {
+        return Err(Undecodable::new("malformed_json", format!("{at}/value is missing")));
+    };
+    let unit = match object.get("unit") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(unit)) => Some(unit.clone()),
+        Some(other) => return Err(wrong_shape(&format!("{at}/unit"), "a UCUM code", other)),
+    };
+    let quality = quality_of(object.get("quality"), at)?;
+    let ts = time_of(object, at, received_at)?;
+    reading(out, Place { device, channel, unit, ts, quality }, value, &format!("{at}/value"));
+    Ok(())
+}
+
+fn quality_of(value: Option<&Value>, at: &str) -> Result<u8, Undecodable> {
+    match value {
+        None | Some(Value::Null) => Ok(0),
+        Some(value) => serde_json::from_value::<Quality>(value.clone())
+            .map(|quality| quality.code() as u8)
+            .map_err(|_| wrong_shape(&format!("{at}/quality"), "good, suspect or bad", value)),
+    }
+}
+
+struct Place<'a> {
+    device: &'a str,
+    channel: &'a str,
+    unit: Option<String>,
+    ts: i64,
+    quality: u8,
+}
+
+fn reading(out: &mut Decoded, place: Place<'_>, value: &Value, at: &str) {
+    let number = match value {
+        Value::Number(number) => number.as_f64(),
+        Value::Bool(truth) => Some(f64::from(u8::from(*truth))),
+        _ => None,
+    };
+    let Place { device, channel, unit, ts, quality } = place;
+    match number {
+        Some(value) => out.columns.push(NamedColumn {
+            device: device.to_owned(),
+            channel: channel.to_owned(),
+            unit,
+            ts: vec![ts],
+            values: vec![value],
+            qualities: if quality == 0 { Vec::new() } else { vec![quality] },
+        }),
+        None => out.rejects.push(Reject {
+            device: device.to_owned(),
+            channel: channel.to_owned(),
+            unit,
+            ts: Some(ts),
+            detail: format!("{at}: expected a number, true or false, got {}", shown(value)),
+            value: value.clone(),
+            quality,
+            reason: "not_a_number",
+        }),
+    }
+}
+
+fn time_of(object: &Map<String, Value>, at: &str, received_at: Timestamp) -> Result<i64, Undecodable> {
+    match object.get("ts") {
+        None | Some(Value::Null) => Ok(received_at.micros()),
+        Some(value) => time(value)
+            .ok_or_else(|| wrong_shape(&format!("{at}/ts"), "RFC 3339 text or seconds or milliseconds since 1970", value)),
+    }
+}
+
+fn time(value: &Value) -> Option<i64> {
+    match value {
+        Value::String(text) => text.parse::<Timestamp>().ok().map(Timestamp::micros),
+        Value::Number(number) => {
+            // Whole numbers stay whole: a double has no room for microseconds of today.
+            if let Some(whole) = number.as_i64() {
+                let factor = if (whole as f64).abs() >= MILLIS_FROM { 1_000 } else { 1_000_000 };
+                return whole.checked_mul(factor);
+            }
+            let number = number.as_f64()?;
+            let micros = number * if number.abs() >= MILLIS_FROM { 1e3 } else { 1e6 };
+            (micros.abs() < 9e18).then_some(micros.round() as i64)
+        }
+        _ => None,
+    }
+}
+
+fn shown(value: &Value) -> String {
+    let kind = match value {
+        Value::Null => return "null".to_owned(),
+        Value::Bool(_) | Value::Number(_) => "",
+        Value::String(_) => "text ",
+        Value::Array(_) => return "an array".to_owned(),
+        Value::Object(_) => return "an object".to_owned(),
+    };
+    let text: String = value.to_string().chars().take(80).collect();
+    format!("{kind}{text}")
+}
+
+fn wrong_shape(at: &str, expected: &str, got: &Value) -> Undecodable {
+    let at = if at.is_empty() { "/" } else { at };
+    Undecodable::new("malformed_json", format!("{at}: expected {expected}, got {}", shown(got)))
+}
+
+/// A number as JSON, or as text when JSON has no word for it.
+pub fn number(value: f64) -> Value {
+    serde_json::Number::from_f64(value).map_or_else(|| Value::String(value.to_string()), Value::Number)
+}
+
+/// How rejected readings stand in a dead letter.
+pub fn encode_rejects(rejects: &[&Reject]) -> Vec<u8> {
+    let rows: Vec<Value> = rejects
+        .iter()
+        .map(|reject| {
+            json!({
+                "device": reject.device, "channel": reject.channel, "unit": reject.unit, "ts": reject.ts,
+                "value": reject.value, "quality": reject.quality,
+            })
+        })
+        .collect();
+    Value::Array(rows).to_string().into_bytes()
+}
+
+/// The way back, for a replay.
+///
+/// # Errors
+/// When somebody mended the payload into something else.
+pub fn decode_rejects(payload: &[u8], received_at: Timestamp) -> Result<Decoded, Undecodable> {
+    let Value::Array(rows) = parse(payload)? else {
+        return Err(Undecodable::new("malformed_json", "/: expected an array of readings"));
+    };
+    let mut out = Decoded::default();
+    for (i, row) in rows.iter().enumerate() {
+        let text = |key: &str| row.get(key).and_then(Value::as_str).map(str::to_owned);
+        let (Some(device), Some(channel)) = (text("device"), text("channel")) else {
+            return Err(Undecodable::new("malformed_json", format!("/{i}: device or channel is missing")));
+        };
+        let quality = row.get("quality").and_then(Value::as_u64).and_then(|code| u8::try_from(code).ok());
+        let ts = row.get("ts").and_then(Value::as_i64).unwrap_or(received_at.micros());
+        let place =
+            Place { device: &device, channel: &channel, unit: text("unit"), ts, quality: quality.unwrap_or_default() };
+        reading(&mut out, place, row.get("value").unwrap_or(&Value::Null), &format!("/{i}/value"));
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+    fn rows(payload: &str, channel: Option<&str>) -> Vec<(String, i64, f64)> {
+        let decoded = decode(payload.as_bytes(), "pump", channel, NOW).unwrap();
+        decoded.columns.into_iter().map(|column| (column.channel, column.ts[0], column.values[0])).collect()
+    }
+
+    #[test]
+    fn every_form() {
+        let at = NOW.micros();
+        assert_eq!(rows(r#"{"a":1,"b":true}"#, None), [("a".into(), at, 1.0), ("b".into(), at, 1.0)]);
+        assert_eq!(rows(r#"{"ts":"2026-01-01T00:00:00.5Z","a":1}"#, None), [("a".into(), at + 500_000, 1.0)]);
+        assert_eq!(rows(r#"{"ts":1767225600,"a":1}"#, None), [("a".into(), at, 1.0)]);
+        assert_eq!(rows(r#"{"ts":1767225600123,"a":1}"#, None), [("a".into(), at + 123_000, 1.0)]);
+        assert_eq!(rows(r#"{"ts":1767225600.25,"a":1}"#, None), [("a".into(), at + 250_000, 1.0)]);
+        assert_eq!(rows(r#"{"ts":1767225600,"values":{"a":1,"ts":2}}"#, None).len(), 2);
+        assert_eq!(rows(r#"{"values":3,"a":1}"#, None).len(), 2, "`values` can be a channel");
+        assert_eq!(rows(r#"[{"ts":1,"a":1},{"ts":2,"a":2}]"#, None), [("a".into(), 1_000_000, 1.0), ("a".into(), 2_000_000, 2.0)]);
+        assert_eq!(rows("21.5", Some("t")), [("t".into(), at, 21.5)]);
+        assert_eq!(rows(r#"{"value":false,"ts":1767225600}"#, Some("t")), [("t".into(), at, 0.0)]);
+        let decoded = decode(br#"{"value":1,"unit":"Cel","quality":"suspect"}"#, "d", Some("t"), NOW).unwrap();
+        assert_eq!((decoded.columns[0].unit.as_deref(), &decoded.columns[0].qualities[..]), (Some("Cel"), &[1_u8][..]));
+    }
+
+    #[test]
+    fn says_where_and_what() {
+        let detail = |payload: &str, channel| decode(payload.as_bytes(), "d", channel, NOW).unwrap_err().detail;
+        assert!(detail("{\"a\":1,\n}", None).contains("line 2 column 1"));
+        assert_eq!(detail("[{\"a\":1},3]", None), "/1: expected an object of channel names and values, got 3");
+        assert_eq!(detail(r#"[{"ts":"noon"}]"#, None), "/0/ts: expected RFC 3339 text or seconds or milliseconds since 1970, got text \"noon\"");
+        assert_eq!(detail(r#"{"val":1}"#, Some("t")), "/val: unknown key; expected value, ts, unit, quality");
+        assert_eq!(detail(r#"{"value":1,"quality":"so-so"}"#, Some("t")), "/quality: expected good, suspect or bad, got text \"so-so\"");
+    }
+
+    #[test]
+    fn text_is_never_a_number_but_its_neighbours_are_kept() {
+        let decoded = decode(br#"{"a":"21.5","b":2,"c":null}"#, "d", None, NOW).unwrap();
+        assert_eq!((decoded.columns.len(), decoded.rejects.len(), decoded.readings()), (1, 2, 3));
+        assert_eq!(decoded.rejects[0].reason, "not_a_number");
+        assert_eq!(decoded.rejects[0].detail, "/a: expected a number, true or false, got text \"21.5\"");
+    }
+
+    #[test]
+    fn rejects_can_be_mended_and_read_again() {
+        let decoded = decode(br#"{"ts":5,"a":"21.5"}"#, "d", None, NOW).unwrap();
+        let payload = encode_rejects(&decoded.rejects.iter().collect::<Vec<_>>());
+        assert_eq!(decode_rejects(&payload, NOW).unwrap().rejects.len(), 1);
+        let mended = String::from_utf8(payload).unwrap().replace("\"21.5\"", "21.5");
+        let again = decode_rejects(mended.as_bytes(), NOW).unwrap();
+        assert_eq!((again.columns[0].ts[0], again.columns[0].values[0]), (5_000_000, 21.5));
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-z0-9:TZ.-]{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map("ts|value|values|unit|quality|[a-c]{1,2}", inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), named in any::<bool>()) {
+            let _ = decode(&bytes, "d", named.then_some("c"), NOW);
+            let _ = decode_rejects(&bytes, NOW);
+        }
+
+        #[test]
+        fn any_json_is_read_or_refused(value in json_value(), named in any::<bool>()) {
+            let text = value.to_string();
+            let _ = decode_rejects(text.as_bytes(), NOW);
+            if let Ok(decoded) = decode(text.as_bytes(), "d", named.then_some("c"), NOW) {
+                for column in &decoded.columns {
+                    prop_assert_eq!(column.ts.len(), column.values.len());
+                    prop_assert!(column.values.iter().all(|value| value.is_finite()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Section `[ingest]` of the configuration.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use models::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address of the plain MQTT listener.
+    pub listen: String,
+    /// A second listener with TLS.
+    pub tls: Option<Tls>,
+    pub limits: Limits,
+    pub writer: Writer,
+    pub alarms: Alarms,
+    /// A reading further ahead of the server's clock is refused, seconds.
+    pub future_limit_s: u64,
+    /// A reading before this moment is refused.
+    pub ancient_limit: Timestamp,
+    /// How old the register of a gateway may be when it's used, seconds: so long a change of a name,
+    /// a unit or a range takes to be seen.
+    pub register_max_age_s: u64,
+    /// How often open connections are compared with revoked credentials, seconds.
+    pub revocation_check_s: u64,
+    /// How long a stop may wait for the database before it closes connections unacknowledged,
+    /// seconds.
+    pub shutdown_s: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub listen: String,
+    /// Certificate chain, PEM. Read again when it changes on disk.
+    pub cert_file: PathBuf,
+    /// Private key, PEM.
+    pub key_file: PathBuf,
+    /// When set, clients must show a certificate of this authority, PEM.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    pub max_connections: usize,
+    /// Of these, connections that have not shown a valid credential yet.
+    pub max_unauthenticated: usize,
+    /// Largest MQTT packet, bytes.
+    pub max_packet_bytes: usize,
+    /// Longest topic, bytes.
+    pub max_topic_bytes: usize,
+    /// Filters of one connection.
+    pub max_subscriptions: usize,
+    /// TLS handshake, CONNECT and the check of its credential together, seconds.
+    pub connect_timeout_s: u64,
+    /// Longest silence a client may ask for; 0 or more of CONNECT becomes this, seconds.
+    pub max_keep_alive_s: u16,
+    /// A peer that takes nothing for so long is closed, seconds.
+    pub write_timeout_s: u64,
+    /// Publishes of one connection that are not committed yet. More are not read from the socket.
+    pub in_flight: u16,
+    /// Payload bytes of all connections that are not committed yet.
+    pub in_flight_bytes: usize,
+    /// How long the state of a session with clean session = false outlives its connection, seconds.
+    pub session_expiry_s: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Writer {
+    /// Writers working side by side. A gateway always has the same one.
+    pub writers: usize,
+    /// A transaction is written when it has so many readings …
+    pub batch_rows: usize,
+    /// … or so many payload bytes …
+    pub batch_bytes: usize,
+    /// … or so many payloads …
+    pub batch_payloads: usize,
+    /// … or its first payload is so old, milliseconds.
+    pub batch_age_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alarms {
+    /// Readings older than this when they arrive raise no limit alarm, seconds: replayed history is
+    /// history.
+    pub max_age_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:1883".to_owned(),
+            tls: None,
+            limits: Limits::default(),
+            writer: Writer::default(),
+            alarms: Alarms::default(),
+            future_limit_s: 3600,
+            ancient_limit: Timestamp::from_secs(631_152_000), // 1990-01-01
+            register_max_age_s: 10,
+            revocation_check_s: 2,
+            shutdown_s: 10,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_unauthenticated: 1_000,
+            max_packet_bytes: 4 << 20,
+            max_topic_bytes: 1024,
+            max_subscriptions: 32,
+            connect_timeout_s: 10,
+            max_keep_alive_s: 1200,
+            write_timeout_s: 10,
+            in_flight: 256,
+            in_flight_bytes: 64 << 20,
+            session_expiry_s: 3600,
+        }
+    }
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self { writers: 2, batch_rows: 20_000, batch_bytes: 4 << 20, batch_payloads: 4096, batch_age_ms: 20 }
+    }
+}
+
+impl Default for Alarms {
+    fn default() -> Self {
+        Self { max_age_s: 600 }
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// Names the key that can't be.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let limits = &self.limits;
+        for (key, value) in [
+            ("limits.max_connections", limits.max_connections),
+            ("limits.max_unauthenticated", limits.max_unauthenticated),
+            ("limits.in_flight", limits.in_flight.into()),
+            ("limits.max_keep_alive_s", limits.max_keep_alive_s.into()),
+            ("limits.connect_timeout_s", limits.connect_timeout_s as usize),
+            ("limits.write_timeout_s", limits.write_timeout_s as usize),
+            ("writer.writers", self.writer.writers),
+            ("writer.batch_rows", self.writer.batch_rows),
+            ("writer.batch_bytes", self.writer.batch_bytes),
+            ("writer.batch_payloads", self.writer.batch_payloads),
+            ("revocation_check_s", self.revocation_check_s as usize),
+        ] {
+            anyhow::ensure!(value > 0, "ingest.{key} must be at least 1");
+        }
+        anyhow::ensure!(
+            limits.in_flight_bytes >= limits.max_packet_bytes,
+            "ingest.limits.in_flight_bytes must be at least max_packet_bytes: else the largest packet never gets in"
+        );
+        anyhow::ensure!(
+            u32::try_from(limits.in_flight_bytes).is_ok() && limits.max_packet_bytes <= 268_435_455,
+            "ingest.limits: in_flight_bytes below 4 GiB and max_packet_bytes up to 268435455, please"
+        );
+        Ok(())
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_secs(self.limits.connect_timeout_s)
+    }
+
+    pub(crate) fn write_timeout(&self) -> Duration {
+        Duration::from_secs(self.limits.write_timeout_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound_and_nonsense_is_named() {
+        Config::default().check().unwrap();
+        let mut config = Config::default();
+        config.writer.writers = 0;
+        assert_eq!(config.check().unwrap_err().to_string(), "ingest.writer.writers must be at least 1");
+        config = Config::default();
+        config.limits.in_flight_bytes = 10;
+        assert!(config.check().is_err());
+        assert!(serde_json::from_str::<Config>(r#"{"lisen":"x"}"#).is_err());
+    }
+}

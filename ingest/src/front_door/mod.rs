@@ -1,0 +1,54 @@
+//! The front door: the only thing a gateway ever talks to.
+//!
+//! | file | does |
+//! |---|---|
+//! | `listener` | accepts; TLS |
+//! | `limits` | how many may come in |
+//! | `packet` | MQTT 3.1.1 and 5.0 as one set of packets |
+//! | `auth` | who is it |
+//! | `acl` | what may it do |
+//! | `session` | one connection |
+//! | `hub` | what is said to gateways |
+//!
+//! PUBACK and PUBREC are sent after the database's COMMIT, in the order of the publishes. A
+//! connection with its fill of publishes in flight is not read from until one is committed: that is
+//! the whole of back-pressure.
+
+use std::sync::Arc;
+
+use models::id::GatewayId;
+use sqlx::PgPool;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::writer::Payload;
+
+pub mod acl;
+pub mod auth;
+pub mod hub;
+pub mod limits;
+pub(crate) mod listener;
+pub mod packet;
+pub(crate) mod session;
+pub mod tls;
+
+/// What every connection needs. The writers end when the last connection lets go of it.
+pub(crate) struct Door {
+    pub config: Arc<Config>,
+    pub pool: PgPool,
+    pub hub: hub::Hub,
+    pub writers: Vec<mpsc::Sender<Payload>>,
+    /// Payload bytes that may be in flight.
+    pub bytes: Arc<Semaphore>,
+    pub stop: CancellationToken,
+}
+
+impl Door {
+    /// The writer of a gateway, always the same one.
+    pub fn writer(&self, gateway: GatewayId) -> &mpsc::Sender<Payload> {
+        // The last bits of a UUIDv7 are random.
+        let number = gateway.uuid().as_u128() as usize;
+        &self.writers[number % self.writers.len()]
+    }
+}

@@ -1,0 +1,67 @@
+//! Every name of a metric of ingest, in one place.
+
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
+
+use crate::writer::Done;
+
+pub(crate) fn committed(took: Duration, done: &Done) {
+    histogram!("forewarn_ingest_commit_seconds").record(took.as_secs_f64());
+    for (result, n) in [
+        ("stored", done.totals.stored),
+        ("duplicate", done.totals.duplicate),
+        ("conflict", done.totals.conflict),
+        ("rejected", done.totals.rejected),
+    ] {
+        counter!("forewarn_ingest_readings_total", "result" => result).increment(n.unsigned_abs());
+    }
+    counter!("forewarn_ingest_payloads_total").increment(done.totals.payloads.unsigned_abs());
+    if done.lost_batches > 0 {
+        counter!("forewarn_ingest_lost_batches_total").increment(done.lost_batches);
+    }
+    if done.alarms > 0 {
+        counter!("forewarn_ingest_alarm_changes_total").increment(done.alarms);
+    }
+}
+
+/// Counted before the transaction, which may be repeated; the dead letter is written once.
+pub(crate) fn undecodable(reason: &'static str) {
+    counter!("forewarn_ingest_undecodable_payloads_total", "reason" => reason).increment(1);
+}
+
+pub(crate) fn events_refused(n: usize) {
+    counter!("forewarn_ingest_refused_events_total").increment(n as u64);
+}
+
+pub(crate) fn abandoned() {
+    counter!("forewarn_ingest_abandoned_payloads_total").increment(1);
+}
+
+pub(crate) fn retried() {
+    counter!("forewarn_ingest_database_retries_total").increment(1);
+}
+
+pub(crate) fn refused_connection(reason: &'static str) {
+    counter!("forewarn_ingest_refused_connections_total", "reason" => reason).increment(1);
+}
+
+pub(crate) fn closed_connection(reason: &'static str) {
+    counter!("forewarn_ingest_closed_connections_total", "reason" => reason).increment(1);
+}
+
+pub(crate) fn refused_publish(reason: &'static str) {
+    counter!("forewarn_ingest_refused_publishes_total", "reason" => reason).increment(1);
+}
+
+pub(crate) fn dropped_down(reason: &'static str) {
+    counter!("forewarn_ingest_dropped_down_messages_total", "reason" => reason).increment(1);
+}
+
+pub(crate) fn connections(n: usize) {
+    gauge!("forewarn_ingest_connections").set(n as f64);
+}
+
+pub(crate) fn in_flight(change: f64) {
+    gauge!("forewarn_ingest_in_flight_payloads").increment(change);
+}
