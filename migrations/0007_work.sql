@@ -155,6 +155,7 @@ CREATE TABLE prediction (
     claimed_by      uuid REFERENCES app_user,
     snoozed_until   timestamptz,
     snooze_above    double precision,
+    below_since     timestamptz,            -- since when it has been too unlikely to keep
     dismiss_reason  text,
     case_id         uuid,
     ticket_id       uuid,
