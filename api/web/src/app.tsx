@@ -110,11 +110,11 @@ function Shell({ path }: { path: string }) {
     <>
       <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); document.getElementById('main')?.focus(); }}>Skip to the content</a>
       <div class="frame">
-        <div class="side">
+        <div class="side"><nav class="side-in" aria-label="Pages">
           <a class="brand" href="/"><I.Mark />Forewarn</a>
-          <nav class="nav" aria-label="Pages">{NAV.map(link)}</nav>
+          <div class="nav">{NAV.map(link)}</div>
           <p class="side-foot"><a href="/docs">API reference</a><br />Press <span class="kbd">?</span> for shortcuts</p>
-        </div>
+        </nav></div>
         <div class="grow">
           <header class="top">
             <a class="brand" href="/" aria-label="Forewarn, fleet"><I.Mark size={28} /></a>

@@ -6,14 +6,13 @@ const NONE = '–';
 const NBSP = '\u00a0';
 const THIN = '\u202f';
 
-/** Significant digits fit for reading, not for computing: 4 for small numbers, whole numbers from 1000. */
+/** So many significant digits as are fit for reading, not for computing; no trailing zeros, never less than the whole part. */
 export function num(value: number | null | undefined, digits = 4): string {
   if (value == null || !Number.isFinite(value)) return NONE;
   if (value === 0) return '0';
   const size = Math.abs(value);
   if (size >= 1e9 || size < 1e-4) return value.toExponential(2).replace('e+', 'e').replace('-', '−');
-  const whole = Math.max(1, Math.floor(Math.log10(size)) + 1);
-  const decimals = Math.min(6, Math.max(0, Math.min(digits - whole, size >= 100 ? 1 : size >= 10 ? 2 : 6)));
+  const decimals = Math.min(8, Math.max(0, digits - 1 - Math.floor(Math.log10(size))));
   const [int = '0', frac] = size.toFixed(decimals).split('.');
   const grouped = int.length > 4 ? int.replace(/\B(?=(\d{3})+$)/g, THIN) : int;
   const tail = frac?.replace(/0+$/, '');
@@ -57,7 +56,12 @@ export function percent(p: number | null | undefined): string {
 
 /** A probability with its interval: "12 % (8–19 %)". */
 export function interval(p: number, low: number, high: number): string {
-  return `${percent(p)} (${percent(low).replace(/\s?%$/, '')}–${percent(high)})`;
+  return `${percent(p)} (${bounds(low, high)})`;
+}
+
+/** The interval alone: "8–19 %". */
+export function bounds(low: number, high: number): string {
+  return `${percent(low).replace(/\s?%$/, '')}–${percent(high)}`;
 }
 
 function trimmed(value: number, decimals: number): string {

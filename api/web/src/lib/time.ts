@@ -4,15 +4,15 @@ import { span } from './format';
 
 const cache = new Map<string, Intl.DateTimeFormat>();
 
-function formatter(zone: string, options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
-  const key = zone + JSON.stringify(options);
+function formatter(zone: string, options: Intl.DateTimeFormatOptions, language = 'en-GB'): Intl.DateTimeFormat {
+  const key = language + zone + JSON.stringify(options);
   let found = cache.get(key);
   if (!found) {
     try {
-      found = new Intl.DateTimeFormat('en-GB', { timeZone: zone, ...options });
+      found = new Intl.DateTimeFormat(language, { timeZone: zone, ...options });
     } catch {
       // A zone this browser does not know: UTC is at least true, and it is named.
-      found = new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', ...options });
+      found = new Intl.DateTimeFormat(language, { timeZone: 'UTC', ...options });
     }
     cache.set(key, found);
   }
@@ -26,8 +26,14 @@ export function localZone(): string {
 
 /** "CET", "GMT+5:30", "UTC": as the zone is called on that day. */
 export function zoneName(zone: string, at: Date): string {
-  const part = formatter(zone, { timeZoneName: 'short' }).formatToParts(at).find((p) => p.type === 'timeZoneName');
-  return part?.value ?? 'UTC';
+  // Which names a browser knows depends on the language: British English knows CET, American knows CST.
+  let offset = 'UTC';
+  for (const language of ['en-GB', 'en-US', 'en-AU']) {
+    const name = formatter(zone, { timeZoneName: 'short' }, language).formatToParts(at).find((p) => p.type === 'timeZoneName')?.value;
+    if (name && !/^(GMT|UTC)[+-]/.test(name)) return name;
+    offset = name ?? offset;
+  }
+  return offset;
 }
 
 export function dayKey(at: Date, zone: string): string {

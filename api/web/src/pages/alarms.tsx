@@ -44,8 +44,8 @@ export function AlarmsPage() {
           {(alarms) => (
             <>
               <div class="scroll"><table class="cards">
-                <thead><tr><th>Severity</th><th>Alarm</th><th>Asset</th><th class="num">Now / peak</th><th class="num">Limit</th><th>State</th><th>Since</th><th><span class="sr">Actions</span></th></tr></thead>
-                <tbody>{alarms.map((a) => <AlarmRow key={a.id} a={a} />)}</tbody>
+                <thead><tr><th>Severity</th><th>Alarm</th><th>Asset</th><th class="num">Value</th><th>State</th><th>Since</th><th><span class="sr">Actions</span></th></tr></thead>
+                <tbody>{urgentFirst(alarms).map((a) => <AlarmRow key={a.id} a={a} />)}</tbody>
               </table></div>
               <More list={list} />
             </>
@@ -54,6 +54,14 @@ export function AlarmsPage() {
       </section>
     </>
   );
+}
+
+const RANK: Record<string, number> = { critical: 3, serious: 2, warning: 1, info: 0 };
+
+/** By severity, the newest of each first. */
+export function urgentFirst(alarms: readonly Alarm[]): Alarm[] {
+  const since = (a: Alarm): string => a.active_at ?? a.pending_since;
+  return [...alarms].sort((a, b) => (RANK[b.severity] ?? 0) - (RANK[a.severity] ?? 0) || since(b).localeCompare(since(a)));
 }
 
 /** What was compared with the limit: health in points and probabilities have no channel. */
@@ -66,11 +74,10 @@ function AlarmRow({ a }: { a: Alarm }) {
   return (
     <tr class="hover" data-alarm={a.id}>
       <td><SeverityTag severity={a.severity} /></td>
-      <td><a class="strong plain" href={`/alarms/${a.id}`}>{a.rule.name}</a><span class="sub">{[a.channel?.name ?? words(a.rule.kind), a.failure_mode?.name].filter(Boolean).join(' · ')}</span></td>
+      <td><a class="strong plain" href={`/alarms/${a.id}`}>{a.rule.name}</a><span class="sub">{a.failure_mode?.name ?? words(a.rule.kind)}</span></td>
       <td><a href={`/assets/${a.asset.id}`}>{a.asset.name}</a></td>
-      <td class="num" data-label="Now / peak">{alarmValue(a, a.last_value)}<span class="sub">peak {alarmValue(a, a.peak_value)}</span></td>
-      <td class="num" data-label="Limit">{alarmValue(a, a.limit_value)}</td>
-      <td><AlarmState alarm={a} />{a.flap_count > 0 && <span class="sub">came back {a.flap_count} times</span>}</td>
+      <td class="num"><span class="nowrap">{alarmValue(a, a.last_value)}</span><span class="sub nowrap">limit {alarmValue(a, a.limit_value)}</span><span class="sub nowrap">peak {alarmValue(a, a.peak_value)}</span></td>
+      <td><AlarmState alarm={a} />{a.flap_count > 0 && <span class="sub">came back {a.flap_count}×</span>}</td>
       <td class="small" data-label="Since"><Time at={a.active_at ?? a.pending_since} />{a.case_id && <span class="sub"><a href={`/cases/${a.case_id}`}>case</a></span>}</td>
       <td><AlarmActions a={a} /></td>
     </tr>
@@ -85,7 +92,7 @@ function AlarmActions({ a }: { a: Alarm }) {
   const act = (what: string, body: unknown, done: string) => action.run(() => post(`/v1/alarms/${a.id}/${what}`, body, a.row_version), done).then((ok) => { changed(); return ok; });
   const label = `${a.rule.name} on ${a.asset.name}`;
   return (
-    <span class="row">
+    <span class="row actions-cell">
       {!a.acked_at && may('alarms:act') && <button type="button" class="btn small" disabled={action.busy} aria-label={`Acknowledge ${label}`} onClick={() => act('ack', {}, 'Acknowledged')}>Acknowledge</button>}
       {a.condition !== 'inactive' && may('alarms:act') && (a.suppression === 'shelved'
         ? <button type="button" class="btn small" disabled={action.busy} aria-label={`Take back ${label}`} onClick={() => act('unshelve', {}, 'Taken back from the shelf')}>Unshelve</button>

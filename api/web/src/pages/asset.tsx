@@ -12,6 +12,9 @@ import { HealthCard, OutlookCard } from './asset/condition';
 import { HistoryCard } from './asset/history';
 import { HealthHistory } from './asset/health-history';
 
+// One array for all redraws: a new one each time would draw the charts again for nothing.
+const NO_ALARMS: Alarm[] = [];
+
 export function AssetPage({ params }: { params: Record<string, string> }) {
   const id = params['id'] ?? '';
   const base = `/v1/assets/${encodeURIComponent(id)}`;
@@ -30,9 +33,9 @@ export function AssetPage({ params }: { params: Record<string, string> }) {
         <HealthCard asset={a} assessment={assessment} />
         <OutlookCard zone={zone} assessment={assessment} />
       </div>
-      <HistoryCard asset={a} channels={channels} alarms={alarms.data ?? []} factors={assessment.data?.factors ?? []} />
+      <HistoryCard asset={a} channels={channels} alarms={alarms.data ?? NO_ALARMS} factors={assessment.data?.factors ?? []} />
       <div class="grid-even">
-        <HealthHistory asset={a} />
+        <HealthHistory asset={a} alarms={alarms.data ?? NO_ALARMS} />
         <AlarmList alarms={alarms} zone={zone} />
       </div>
       <div class="grid-even">
@@ -133,7 +136,7 @@ export function UnitsToGo({ plan }: { plan: Plan }) {
         <rect width="100" height="8" fill="var(--sunk)" />
         <rect width={used * 100} height="8" fill={over ? 'var(--poor-fill)' : used > 0.9 ? 'var(--watch-fill)' : 'var(--line-strong)'} />
       </svg>
-      <span class="small soft">{over ? `${quantity(-plan.units_to_go, plan.meter.unit)} overdue` : `${quantity(plan.units_to_go, plan.meter.unit)} to go`} of {quantity(plan.every_units, plan.meter.unit)} · {plan.meter.name} at {quantity(plan.meter.total, plan.meter.unit, 6)}</span>
+      <span class="small soft">{over ? `${quantity(-plan.units_to_go, plan.meter.unit)} overdue` : `${quantity(plan.units_to_go, plan.meter.unit)} to go`} of {quantity(plan.every_units, plan.meter.unit)}</span><span class="sub">{plan.meter.name} at {quantity(plan.meter.total, plan.meter.unit, 6)}</span>
     </>
   );
 }
@@ -145,7 +148,7 @@ export function DueText({ plan, zone }: { plan: Plan; zone: string }) {
   return (
     <>
       {open && <span><span class="pill watch">Due {date(open.due_date, zone, now)}</span> {open.ticket_id ? <a class="small" href={`/tickets/${open.ticket_id}`}>to its ticket</a> : <span class="small muted">{words(open.status).toLowerCase()}</span>}<br /></span>}
-      {due && <span><span class="due">{date(due.date, zone, now)}</span>{due.low && due.high && due.low !== due.high ? <span class="small muted"> between {date(due.low, zone, now)} and {date(due.high, zone, now)}</span> : null}<span class="sub">{due.explanation}</span></span>}
+      {due && <span><span class="due">{date(due.date, zone, now)}</span>{due.low && due.high && due.low !== due.high ? <span class="small muted"> <span class="nowrap">({date(due.low, zone, now)} to {date(due.high, zone, now)})</span></span> : null}<span class="sub">{due.explanation}</span></span>}
       {!due && !open && <span class="muted">Not known yet</span>}
     </>
   );

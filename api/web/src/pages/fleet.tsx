@@ -4,7 +4,7 @@ import { useMemo } from 'preact/hooks';
 import type { ComponentChildren } from 'preact';
 import { useList, useNow, useQuery } from '../api/query';
 import type { Asset, Case, Overview, Prediction, Site } from '../api/types';
-import { count, interval, lifeShort, num, percent, plural, shortCount, span, words } from '../lib/format';
+import { bounds, count, interval, lifeShort, num, percent, plural, shortCount, span, words } from '../lib/format';
 import { band, GOOD_FROM, POOR_BELOW } from '../lib/health';
 import { moment } from '../lib/time';
 import { setSearch, useLocation } from '../router';
@@ -150,7 +150,7 @@ function DecisionLine({ row }: { row: DecisionRow }) {
         ) : <span class="small muted">By alarm, no prediction</span>}
       </div>
       <div class="small">{p?.rul?.p10_h != null ? <><span class="strong nowrap">{lifeShort(p.rul)}</span><br /><span class="muted">likely left</span></> : <span class="muted">Time left not known</span>}</div>
-      <div>
+      <div class="ticket">
         {c?.ticket
           ? <a class="pill plain" href={`/tickets/${c.ticket.id}`}><TicketState status={c.ticket.status} />#{c.ticket.number}</a>
           : <span class="pill ghost">No ticket</span>}
@@ -266,7 +266,8 @@ function StaleNote({ a }: { a: Asset }) {
 
 function factorText(a: Asset): string {
   if (!a.health) return 'No assessment yet';
-  return a.health.top_factor && a.health.top_factor.penalty > 0.5 ? a.health.top_factor.text : '';
+  // What costs less than 3 points is the noise of a healthy machine: not worth a reader's eye.
+  return a.health.top_factor && a.health.top_factor.penalty >= 3 ? a.health.top_factor.text : '';
 }
 
 function Rows({ assets }: { assets: Asset[] }) {
@@ -279,9 +280,9 @@ function Rows({ assets }: { assets: Asset[] }) {
             <tr key={a.id} class={`hover${a.health?.stale ? ' is-stale' : ''}`}>
               <td><a class="name" href={`/assets/${a.id}`}>{a.name}</a><span class="sub">{a.class.name}{a.area ? ` · ${a.area.name}` : ''}</span></td>
               <td><HealthBar value={a.health?.value} stale={a.health?.stale ?? false} /></td>
-              <td class="soft small"><span class="factor">{factorText(a)}</span><StaleNote a={a} /></td>
-              <td class="num small" data-label="Fails within 30 days">{a.p_fail_30d ? <span title={interval(a.p_fail_30d.p, a.p_fail_30d.low, a.p_fail_30d.high)}>{percent(a.p_fail_30d.p)}<span class="sub">{percent(a.p_fail_30d.low)} to {percent(a.p_fail_30d.high)}</span></span> : <span class="muted">not known</span>}</td>
-              <td><StatusTag status={a.status} /></td>
+              <td class="soft small"><span class="factor clip">{factorText(a)}</span><StaleNote a={a} /></td>
+              <td class="num small" data-label="Fails within 30 days">{a.p_fail_30d ? <>{percent(a.p_fail_30d.p)} <span class="sub nowrap">{bounds(a.p_fail_30d.low, a.p_fail_30d.high)}</span></> : <span class="muted">not known</span>}</td>
+              <td class={a.status === 'operational' ? 'calm' : ''}><StatusTag status={a.status} /></td>
               <td><WorkTags a={a} /></td>
             </tr>
           ))}

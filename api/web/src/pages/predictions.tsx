@@ -73,7 +73,7 @@ export function PredictionsPage() {
                     <p class="small soft">{p.rul?.p10_h != null ? `${lifeShort(p.rul)} likely left` : 'Time left not known'}</p>
                   </div>
                   <ul class="small soft factors">
-                    {[...p.factors].sort((a, b) => b.penalty - a.penalty).slice(0, 3).map((f) => <li key={f.name}><b class="strong">−{num(f.penalty, 2)}</b> {f.text}</li>)}
+                    {[...p.factors].filter((f) => f.penalty >= 0.5).sort((a, b) => b.penalty - a.penalty).slice(0, 3).map((f) => <li key={f.name}><b class="strong">−{num(f.penalty, 2)}</b> {f.text}</li>)}
                   </ul>
                 </div>
                 <div class="inbox-actions">

@@ -47,7 +47,7 @@ export function SignInPage() {
   return (
     <div class="sign">
       <main class="sign-form">
-        <div class="brand"><Mark size={34} />Forewarn</div>
+        <div class="brand sign-brand"><Mark size={34} />Forewarn</div>
         <h1 tabIndex={-1}>Sign in</h1>
         <p class="soft">{back === '/' ? 'To the fleet of your plant.' : 'Then on to the page you asked for.'}</p>
         <form onSubmit={submit}>
@@ -75,7 +75,7 @@ function FallingCurve() {
       <path d="M20 190h520" stroke="#ffffff33" stroke-width="1.500" stroke-dasharray="4 6" />
       <path d="M20 58c24-5 34 4 56 0s30-4 54 1 34-4 56 0 30 5 48 6c86 6 128 58 170 148" stroke="#f4f2ec" stroke-width="3" stroke-linecap="round" />
       <path d="M404 213c6 14 14 30 24 52" stroke="#f4f2ec" stroke-width="3" stroke-linecap="round" stroke-dasharray="1 9" />
-      <path d="M262 64c120 2 190 50 246 206L428 266C396 150 350 96 262 78Z" fill="#e3a52c" opacity="0.180" />
+      <path d="M234 65C380 66 462 120 512 270H414C384 150 330 84 234 65Z" fill="#e3a52c" opacity="0.200" />
       <path d="M234 65V270M404 213V270" stroke="#ffffff55" stroke-width="1.500" stroke-dasharray="2 5" />
       <path d="M240 240h158M240 240l7-4M240 240l7 4M398 240l-7-4M398 240l-7 4" stroke="#e3a52c" stroke-width="1.500" />
       <circle cx="234" cy="65" r="8" fill="#e3a52c" />

@@ -57,6 +57,13 @@ export function TicketPage({ params }: { params: Record<string, string> }) {
   );
 }
 
+/** The step as a person would say it. */
+const VERB: Record<string, string> = {
+  accepted: 'Accept', planned: 'Plan', waiting_parts: 'Wait for parts', waiting_window: 'Wait for a window', scheduled: 'Schedule', assigned: 'Assign',
+  in_progress: 'Start work', on_hold: 'Put on hold', completed: 'Complete', closed: 'Close', cancelled: 'Cancel ticket', open: 'Reopen',
+};
+const verb = (to: string): string => VERB[to] ?? words(to);
+
 const REASONED = new Set(['on_hold', 'cancelled']);
 
 function Transitions({ t, path }: { t: TicketDetail; path: string }) {
@@ -75,12 +82,12 @@ function Transitions({ t, path }: { t: TicketDetail; path: string }) {
       {found.data && list.length === 0 && <p class="muted">This ticket is finished: no step is left.</p>}
       {open.length > 0 && may('tickets:write') && (
         <div class="row">{open.map((x, i) => (
-          <button key={x.to} type="button" class={`btn${i === 0 && !REASONED.has(x.to) ? ' primary' : ''}`} disabled={action.busy} onClick={() => (REASONED.has(x.to) || x.to === 'completed' ? setAsking(x) : void go(x.to))}>{words(x.to)}</button>
+          <button key={x.to} type="button" class={`btn${i === 0 && !REASONED.has(x.to) ? ' primary' : ''}`} disabled={action.busy} onClick={() => (REASONED.has(x.to) || x.to === 'completed' ? setAsking(x) : void go(x.to))}>{verb(x.to)}</button>
         ))}</div>
       )}
       {blocked.length > 0 && (
         <div><h3>Not yet possible</h3><dl class="kv missing">{blocked.map((x) => (
-          <div key={x.to} class="contents"><dt>{words(x.to)}</dt><dd>{x.missing.length ? x.missing.map((m) => <span key={m.code} class="miss"><ShapeMark shape="dashed" size={10} /> {m.detail}</span>) : 'not from here'}</dd></div>
+          <div key={x.to} class="contents"><dt>{verb(x.to)}</dt><dd>{x.missing.length ? x.missing.map((m) => <span key={m.code} class="miss"><ShapeMark shape="dashed" size={10} /> {m.detail}</span>) : 'not from here'}</dd></div>
         ))}</dl></div>
       )}
       {asking && <TransitionDialog to={asking.to} busy={action.busy} onClose={() => setAsking(null)} onGo={(extra) => go(asking.to, extra).then((ok) => { if (ok) setAsking(null); })} />}
@@ -95,7 +102,7 @@ function TransitionDialog({ to, busy, onClose, onGo }: { to: string; busy: boole
   const field = (name: string) => ({ value: form[name] ?? '', onInput: (e: { currentTarget: { value: string } }) => setForm({ ...form, [name]: e.currentTarget.value }) });
   const done = to === 'completed';
   return (
-    <Dialog title={done ? 'Complete the ticket' : words(to)} onClose={onClose}>
+    <Dialog title={done ? 'Complete the ticket' : verb(to)} onClose={onClose}>
       <form class="stack" onSubmit={(e) => {
         e.preventDefault();
         onGo(Object.fromEntries(Object.entries(form).filter(([, v]) => v.trim() !== '')));
@@ -108,7 +115,7 @@ function TransitionDialog({ to, busy, onClose, onGo }: { to: string; busy: boole
             <label class="field"><span>What was done</span><textarea {...field('remedy')} /></label>
           </>
         ) : <label class="field"><span>Reason</span><textarea required {...field('reason')} /></label>}
-        <div class="actions"><button type="button" class="btn quiet" onClick={onClose}>Cancel</button><button type="submit" class="btn primary" disabled={busy}>{words(to)}</button></div>
+        <div class="actions"><button type="button" class="btn quiet" onClick={onClose}>Cancel</button><button type="submit" class="btn primary" disabled={busy}>{verb(to)}</button></div>
       </form>
     </Dialog>
   );

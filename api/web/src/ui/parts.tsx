@@ -65,7 +65,7 @@ export function AlarmState({ alarm }: { alarm: Alarm }) {
   return (
     <span>
       <Tag shape={shape} tone={tone}>{text ?? words(alarm.condition)}</Tag>
-      <span class="sub">
+      <span class="sub nowrap">
         {alarm.acked_at ? 'Acknowledged' : 'Not acknowledged'}
         {shelved ? ` · ${words(alarm.suppression).toLowerCase()}` : ''}
       </span>

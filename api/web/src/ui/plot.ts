@@ -110,16 +110,21 @@ export function plot(host: HTMLElement, first: PlotSpec): Plot {
       if (mark.to < spec.from || mark.from > spec.to) continue;
       const x0 = u.valToPos(Math.max(mark.from, spec.from), 'x', true);
       const x1 = Math.max(x0 + 2 * devicePixelRatio, u.valToPos(Math.min(mark.to, spec.to), 'x', true));
+      ctx.globalAlpha = 0.5;
       ctx.fillStyle = css(mark.tone === 'none' ? '--sunk' : `--${mark.tone}-soft`);
       ctx.fillRect(x0, bbox.top, x1 - x0, bbox.height);
+      ctx.globalAlpha = 1;
       ctx.fillStyle = css(mark.tone === 'none' ? '--ink-3' : `--${mark.tone}-fill`);
-      ctx.fillRect(x0, bbox.top, Math.max(1, devicePixelRatio), bbox.height);
-      const s = 4.5 * devicePixelRatio;
-      ctx.beginPath();
-      ctx.moveTo(x0, bbox.top);
-      ctx.lineTo(x0 + 2 * s, bbox.top);
-      ctx.lineTo(x0, bbox.top + 2 * s);
-      ctx.fill();
+      ctx.fillRect(x0, bbox.top, x1 - x0, 3 * devicePixelRatio);
+      // Where it began: a small flag, unless that is before the left edge.
+      if (mark.from >= spec.from) {
+        const s = 10 * devicePixelRatio;
+        ctx.beginPath();
+        ctx.moveTo(x0, bbox.top);
+        ctx.lineTo(x0 + s, bbox.top);
+        ctx.lineTo(x0, bbox.top + s);
+        ctx.fill();
+      }
     }
     ctx.restore();
   }

@@ -2,18 +2,18 @@
 
 import { useMemo, useState } from 'preact/hooks';
 import { useNow, useQuery } from '../../api/query';
-import type { Asset, Assessment } from '../../api/types';
+import type { Alarm, Asset, Assessment } from '../../api/types';
 import { query, type Page } from '../../lib/paging';
 import { num } from '../../lib/format';
 import { columns, thin } from '../../lib/series';
 import { GOOD_FROM, POOR_BELOW } from '../../lib/health';
 import { moment } from '../../lib/time';
 import { Chart } from '../../ui/chart';
-import { Empty, Fetched, Segments } from '../../ui/parts';
+import { Empty, Fetched, Segments, SEVERITY_MARK } from '../../ui/parts';
 
 const RANGES: Record<string, { days: number; text: string }> = { '1': { days: 1, text: '24 h' }, '7': { days: 7, text: '7 d' }, '30': { days: 30, text: '30 d' } };
 
-export function HealthHistory({ asset }: { asset: Asset }) {
+export function HealthHistory({ asset, alarms }: { asset: Asset; alarms: Alarm[] }) {
   const zone = asset.site.time_zone;
   const [range, setRange] = useState('7');
   const minute = useNow(60_000);
@@ -31,10 +31,16 @@ export function HealthHistory({ asset }: { asset: Asset }) {
     const c = columns({ ts, min: health, max: health, mean: health, n: [] }, gapOf(ts));
     const begin = ts[0] !== undefined && ts[0] > from ? Math.min(ts[0], to - 3600) : from;
     return {
-      zone, data: [c[0], c[1]], band: false, colours: ['--plot'], from: begin, to, marks: [],
+      zone, data: [c[0], c[1]], band: false, colours: ['--plot'], from: begin, to,
+      marks: alarms.filter((a) => !a.channel && a.active_at).map((a) => ({
+        from: new Date(a.active_at!).getTime() / 1e3,
+        to: a.cleared_at ? new Date(a.cleared_at).getTime() / 1e3 : to,
+        label: a.rule.name,
+        tone: SEVERITY_MARK[a.severity]?.tone ?? ('none' as const),
+      })),
       levels: [{ value: POOR_BELOW, tone: 'poor' as const }, { value: GOOD_FROM, tone: 'watch' as const }], fixed: [0, 100] as [number, number], height: 200,
     };
-  }, [rows, zone, from, to]);
+  }, [rows, zone, from, to, alarms]);
   const first = rows[0];
   const last = rows[rows.length - 1];
   const says = first && last

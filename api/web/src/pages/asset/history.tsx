@@ -73,7 +73,7 @@ export function HistoryCard({ asset, channels, alarms, factors }: {
             const channel = all.find((c) => c.id === id);
             return channel && (
               <Panel key={id} channel={channel} zone={zone} span={chart} seconds={seconds}
-                alarms={alarms.filter((a) => a.channel?.id === id || !a.channel)}
+                alarms={alarms.filter((a) => a.channel?.id === id)}
                 onZoom={(from, to) => { setCustom({ from, to }); setRange('custom'); }} />
             );
           })}
@@ -81,7 +81,7 @@ export function HistoryCard({ asset, channels, alarms, factors }: {
             <p class="legend">
               <span><svg width="22" height="10" aria-hidden="true"><rect y="1" width="22" height="8" fill="var(--plot-band)" /><path d="M0 5h22" stroke="var(--plot)" stroke-width="1.500" /></svg>mean within lowest to highest</span>
               <span><svg width="22" height="10" aria-hidden="true"><path d="M0 5h22" stroke="var(--poor-fill)" stroke-dasharray="5 3" /></svg>alarm limit</span>
-              <span><svg width="12" height="12" aria-hidden="true"><rect width="12" height="12" fill="var(--watch-soft)" /><path d="M0 0h8L0 8Z" fill="var(--watch-fill)" /></svg>alarm active</span>
+              <span><svg width="12" height="12" aria-hidden="true"><rect width="12" height="12" fill="var(--watch-soft)" /><path d="M0 0h12v4H0Z" fill="var(--watch-fill)" /></svg>alarm active</span>
               <span>a break in the line is a silence</span>
               <span>drag to look closer</span>
             </p>

@@ -1,0 +1,143 @@
+import { describe, expect, it } from 'vitest';
+import type { Alarm, Asset, Case, Prediction } from '../../src/api/types';
+import { touched } from '../../src/api/stream';
+import { band, waterfall } from '../../src/lib/health';
+import { joinPages, query } from '../../src/lib/paging';
+import { backoff, EventParser, type StreamEvent } from '../../src/lib/sse';
+import { urgentFirst } from '../../src/pages/alarms';
+import { decisionRows, pick } from '../../src/pages/fleet';
+import { payloadView } from '../../src/pages/ledger';
+import { match } from '../../src/router';
+
+describe('health', () => {
+  it.each([[100, 'good'], [80, 'good'], [79.9, 'watch'], [50, 'watch'], [49.9, 'poor'], [0, 'poor'], [null, 'none'], [Number.NaN, 'none']] as const)(
+    'band(%s) is %s', (value, expected) => expect(band(value)).toBe(expected),
+  );
+
+  it('leads from 100 to the health index without a remainder', () => {
+    const { steps, rest } = waterfall(60, [{ name: 'b', penalty: 10 }, { name: 'a', penalty: 30 }, { name: 'c', penalty: 0 }]);
+    expect(steps.map((s) => [s.factor.name, s.from, s.to])).toEqual([['a', 100, 70], ['b', 70, 60]]);
+    expect(rest).toBe(0);
+  });
+
+  it('shows what the factors do not explain', () => {
+    expect(waterfall(60, [{ name: 'a', penalty: 30 }]).rest).toBe(10);
+    expect(waterfall(0, [{ name: 'a', penalty: 130 }]).steps[0]?.to).toBe(0);
+  });
+});
+
+describe('paging', () => {
+  it('joins pages, and shows a row once that moved between two requests', () => {
+    const joined = joinPages([
+      { data: [{ id: 'a' }, { id: 'b' }], next_cursor: 'x', has_more: true },
+      { data: [{ id: 'b' }, { id: 'c' }], next_cursor: null, has_more: false },
+    ]);
+    expect(joined.rows.map((r) => r.id)).toEqual(['a', 'b', 'c']);
+    expect(joined.more).toBe(false);
+    expect(joinPages([{ data: [], next_cursor: 'x', has_more: true }])).toEqual({ rows: [], cursor: 'x', more: true });
+    expect(joinPages([])).toEqual({ rows: [], cursor: null, more: false });
+  });
+
+  it('builds addresses without empty parameters', () => {
+    expect(query('/v1/x', { limit: 5, cursor: null, q: '', open: false, state: 'a b' })).toBe('/v1/x?limit=5&state=a+b');
+    expect(query('/v1/x?a=1', { b: 2 })).toBe('/v1/x?a=1&b=2');
+  });
+});
+
+describe('stream', () => {
+  const parse = (...parts: string[]): StreamEvent[] => {
+    const seen: StreamEvent[] = [];
+    const parser = new EventParser((e) => seen.push(e));
+    parts.forEach((p) => parser.feed(p));
+    return seen;
+  };
+
+  it('reads events however they are cut', () => {
+    const text = 'id: 7\nevent: alarm.raised\ndata: {"a":\ndata: 1}\n\n: beat\n\ndata: x\n\n';
+    const whole = parse(text);
+    expect(whole).toEqual([{ id: '7', event: 'alarm.raised', data: '{"a":\n1}' }, { id: '7', event: 'message', data: 'x' }]);
+    expect(parse(...text)).toEqual(whole);
+    expect(parse(text.replace(/\n/g, '\r\n'))).toEqual(whole);
+    expect(parse(...text.replace(/\n/g, '\r\n'))).toEqual(whole);
+  });
+
+  it('does not call back for heartbeats or for what is not finished', () => {
+    expect(parse(': a\n\n', 'event: x\n\n', 'data: y\n')).toEqual([]);
+  });
+
+  it('waits longer each time, up to half a minute', () => {
+    expect(backoff(0, 0)).toBe(500);
+    expect(backoff(3, 1)).toBe(8000);
+    expect(backoff(50, 1)).toBe(30_000);
+  });
+
+  it('knows what a change makes old', () => {
+    expect(touched('alarm.raised')).toContain('/v1/alarms');
+    expect(touched('ticket.transitioned')).toContain('/v1/tickets');
+    expect(touched('something.new')).toEqual(['/v1/overview']);
+  });
+});
+
+describe('routes', () => {
+  it('matches by segment and decodes', () => {
+    expect(match('/assets/:id', '/assets/ast_1')).toEqual({ id: 'ast_1' });
+    expect(match('/q/:token', '/q/a%2Fb')).toEqual({ token: 'a/b' });
+    expect(match('/assets/:id', '/assets/')).toBeNull();
+    expect(match('/assets/:id', '/assets/a/b')).toBeNull();
+    expect(match('/q/:token', '/q/%E0%A4%A')).toBeNull();
+    expect(match('/', '/')).toEqual({});
+  });
+});
+
+describe('fleet', () => {
+  const asset = (id: string, name: string, value: number | null, more: Partial<Asset> = {}): Asset => ({
+    id, name, class: { id: 'c1', name: 'Pump' }, site: { id: 's1', name: 'Site', time_zone: 'UTC' }, status: 'operational', criticality: 'medium', row_version: 1,
+    health: value === null ? null : { value, coverage: 1, freshness_s: 1, as_of: '2026-01-01T00:00:00Z', stale: false }, alarms_active: 0, tickets_open: 0, ...more,
+  });
+  const all = [asset('1', 'P-10', 95), asset('2', 'P-2', 30), asset('3', 'P-1', null), asset('4', 'Fan 1', 60, { class: { id: 'c2', name: 'Fan' }, criticality: 'critical' })];
+  const none = { site: '', klass: '', health: '', q: '', sort: 'health' };
+
+  it('puts the worst first and the unknown last', () => {
+    expect(pick(all, none).map((a) => a.id)).toEqual(['2', '4', '1', '3']);
+  });
+
+  it('sorts names as people count', () => {
+    expect(pick(all, { ...none, sort: 'name' }).map((a) => a.name)).toEqual(['Fan 1', 'P-1', 'P-2', 'P-10']);
+  });
+
+  it('filters by words, class and band together', () => {
+    expect(pick(all, { ...none, q: 'pump p-1' }).map((a) => a.id)).toEqual(['1', '3']);
+    expect(pick(all, { ...none, klass: 'c2' }).map((a) => a.id)).toEqual(['4']);
+    expect(pick(all, { ...none, health: 'none' }).map((a) => a.id)).toEqual(['3']);
+    expect(pick(all, { ...none, health: 'watch', q: 'pump' })).toEqual([]);
+  });
+
+  const kase = (id: string, assetId: string, severity: Case['severity']): Case => ({ id, title: id, asset: { id: assetId, name: assetId }, failure_mode: null, severity, opened_at: '', updated_at: '', alarms: 1 });
+  const prediction = (id: string, assetId: string, probability: number, case_id: string | null, status: Prediction['status'] = 'new'): Prediction => ({
+    id, asset: { id: assetId, name: assetId }, failure_mode: null, horizon_h: 720, status, probability, p_low: 0, p_high: 1, factors: [], revision: 1, window_end: '', case_id, opened_at: '', updated_at: '', row_version: 1,
+  });
+
+  it('joins each case with its likeliest prediction and keeps predictions without a case', () => {
+    const rows = decisionRows([kase('c1', 'a', 'warning'), kase('c2', 'b', 'critical')], [prediction('p1', 'a', 0.2, 'c1'), prediction('p2', 'a', 0.6, 'c1'), prediction('p3', 'z', 0.9, null), prediction('p4', 'y', 0.9, null, 'dismissed')]);
+    expect(rows.map((r) => [r.case?.id, r.prediction?.id])).toEqual([['c2', undefined], ['c1', 'p2'], [undefined, 'p3']]);
+  });
+
+  it('lists urgent alarms first, the newest of each severity before the others', () => {
+    const alarm = (id: string, severity: Alarm['severity'], active_at: string): Alarm => ({ id, severity, active_at, pending_since: active_at }) as Alarm;
+    expect(urgentFirst([alarm('a', 'warning', '2026-01-02'), alarm('b', 'critical', '2026-01-01'), alarm('c', 'warning', '2026-01-03')]).map((a) => a.id)).toEqual(['b', 'c', 'a']);
+  });
+});
+
+describe('dead letters', () => {
+  const letter = { id: 'd', gateway: { id: 'g', slug: 'g' }, received_at: '', topic: '', format: 'json', reason: '', detail: '', readings: 0 };
+
+  it('indents what is JSON and leaves other text alone', () => {
+    expect(payloadView({ ...letter, payload: '{"a":1}' })).toEqual({ text: '{\n  "a": 1\n}', binary: false });
+    expect(payloadView({ ...letter, payload: '{"a"' })).toEqual({ text: '{"a"', binary: false });
+  });
+
+  it('shows bytes as hex with their letters', () => {
+    expect(payloadView({ ...letter, payload_base64: btoa('AB\u0000') }).text).toBe(`000000  41 42 00${' '.repeat(39)}  AB.`);
+    expect(payloadView({ ...letter, payload_base64: '***' })).toEqual({ text: '***', binary: true });
+  });
+});
