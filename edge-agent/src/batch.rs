@@ -174,7 +174,11 @@ impl Batcher {
         self.news = false;
         Ok(Entry {
             readings,
-            span: (oldest.min(newest), newest.max(oldest.min(newest))),
+            span: if oldest <= newest {
+                (oldest, newest)
+            } else {
+                (0, 0)
+            },
             resume: zstd::bulk::compress(&self.progress.encode_to_vec(), 3)?,
             payload: zstd::bulk::compress(&batch.encode_to_vec(), self.level)?,
         })

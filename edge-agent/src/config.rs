@@ -150,10 +150,11 @@ impl Config {
             ("uplink.tenant", &self.uplink.tenant),
             ("uplink.gateway", &self.uplink.gateway),
         ] {
-            let good = !name.is_empty() && !name.contains(|c: char| "/+#".contains(c) || c.is_control());
+            let good = !name.is_empty()
+                && !name.contains(|c: char| "/+#".contains(c) || c.is_control() || c.is_whitespace());
             ensure!(
                 good,
-                "`{key}` is `{name}`: it must not be empty nor hold `/`, `+` or `#`"
+                "`{key}` is `{name}`: it must not be empty nor hold blanks, `/`, `+` or `#`"
             );
         }
         let one = self.uplink.secret.is_some() != self.uplink.secret_file.is_some();

@@ -133,13 +133,11 @@ fn lock(dir: &std::path::Path) -> anyhow::Result<std::fs::File> {
         .truncate(false)
         .write(true)
         .open(&path)?;
-    match file.try_lock() {
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
             anyhow::bail!("another forewarn-edge uses the spool folder {}", dir.display())
         }
-        Err(std::fs::TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("lock {}", path.display()))
-        }
+        Err(error) => Err(error).with_context(|| format!("lock {}", path.display())),
     }
 }

@@ -1,6 +1,8 @@
 //! `forewarn-edge`: the command line of the agent on site.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -57,8 +59,18 @@ enum Command {
 }
 
 #[tokio::main(worker_threads = 2)]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not by Debug: a backtrace helps nobody on site.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
     let format = if args.log_format == "json" {
         LogFormat::Json
     } else {
@@ -97,7 +109,6 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
-    use std::io::Write;
     match writeln!(std::io::stdout(), "{text}") {
         // `forewarn-edge init | head` is no error.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

@@ -163,7 +163,7 @@ impl RecordHeader {
         u64::from(self.resume_len) + u64::from(self.payload_len)
     }
 
-    pub fn len(&self) -> u64 {
+    pub fn total_len(&self) -> u64 {
         RECORD_HEADER as u64 + self.body_len()
     }
 
@@ -200,7 +200,7 @@ pub fn look(file: &impl DiskFile, offset: u64, after: u64) -> io::Result<At> {
     let mut head = [0; RECORD_HEADER];
     let n = file.read_at(&mut head, offset)?;
     if let Some(header) = RecordHeader::decode(&head[..n]) {
-        return Ok(if offset + header.len() <= end {
+        return Ok(if offset + header.total_len() <= end {
             At::Record(header)
         } else {
             At::Torn
@@ -231,7 +231,7 @@ fn resync(file: &impl DiskFile, from: u64, end: u64, after: u64) -> io::Result<A
                 && buffer[i] == RECORD_MAGIC[0]
                 && let Some(header) = RecordHeader::decode(&buffer[i..n])
                 && header.seq > after
-                && offset + header.len() <= end
+                && offset + header.total_len() <= end
             {
                 return Ok(At::Damaged { next: Some(offset) });
             }

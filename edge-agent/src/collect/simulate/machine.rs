@@ -181,15 +181,15 @@ impl Machine {
         let bell = |peak: f64, width: f64| (-((hour - peak) / width).powi(2)).exp();
         let (on, level) = match self.kind {
             // Two shifts and a break at night; weekends at low flow.
-            Kind::Pump if weekend => (hour >= 8.0 && hour < 20.0, 0.55),
+            Kind::Pump if weekend => ((8.0..20.0).contains(&hour), 0.55),
             Kind::Pump => (
-                hour >= 5.0 && hour < 23.0,
+                (5.0..23.0).contains(&hour),
                 0.68 + 0.2 * bell(10.0, 3.0) + 0.15 * bell(16.0, 2.5),
             ),
-            Kind::Compressor if weekend => (hour >= 6.0 && hour < 18.0, 0.5),
+            Kind::Compressor if weekend => ((6.0..18.0).contains(&hour), 0.5),
             Kind::Compressor => (true, 0.45 + 0.4 * bell(11.0, 4.5)),
-            Kind::Hvac if weekend => (hour >= 8.0 && hour < 18.0, 0.4),
-            Kind::Hvac => (hour >= 5.0 && hour < 21.0, 0.5 + 0.4 * bell(14.0, 4.0)),
+            Kind::Hvac if weekend => ((8.0..18.0).contains(&hour), 0.4),
+            Kind::Hvac => ((5.0..21.0).contains(&hour), 0.5 + 0.4 * bell(14.0, 4.0)),
         };
         if on {
             (level + wander).clamp(0.25, 1.05)
