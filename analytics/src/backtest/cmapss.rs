@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use super::conformal::Conformal;
 use super::metrics::{phm08_total, rmse};
 use super::regimes::{Regimes, Scaler};
+use super::settings::regressor;
 use super::table::{Matrix, find};
 use super::windows::{Prefix, Slopes};
-use crate::boost::{Booster, Feature, Params, Training, cross_fit};
+use crate::boost::{Booster, Feature, Training, cross_fit};
 
 /// Label and truth are cut here: a new engine shows no wear that could tell 200 cycles from 130.
 pub const CAP: f64 = 125.0;
@@ -201,7 +202,7 @@ pub fn run(data: &Path, test_data: Option<&Path>, subset: Option<&str>) -> Resul
         engines.extend(std::iter::repeat_n(unit.id, unit.len()));
     }
     let x = matrix(&rows, features.len())?;
-    let params = Params::default();
+    let params = regressor(features.len());
     let training = Training::new(x.view(), &labels);
     let model = Booster::fit(&params, &features, training)?;
     let train_s = started.elapsed().as_secs_f64();

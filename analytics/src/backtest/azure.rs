@@ -1,0 +1,390 @@
+//! Failure within a horizon on the hourly telemetry of a fleet: split by machine, calibrated at the natural base rate.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use ndarray::Array2;
+use serde_json::{Value, json};
+
+use super::isotonic::Isotonic;
+use super::metrics::{Confusion, brier, calibration_error, median, reliability_table};
+use super::settings::{PATIENCE, classifier, labels};
+use super::table::Table;
+use super::windows::Prefix;
+use crate::boost::{Feature, Training, cross_fit, fit_grouped};
+
+const SIGNALS: [&str; 4] = ["volt", "rotate", "pressure", "vibration"];
+const HOUR: f64 = 3600.0;
+const FOLDS: usize = 5;
+/// A run without a gap this long shows how often machines really fail; shorter ones were cut out around failures.
+const NATURAL_ROWS: usize = 24 * 30;
+/// Share of the machine-days that can be inspected.
+const BUDGET: f64 = 0.05;
+
+struct Machine {
+    id: u64,
+    age: f64,
+    model: f64,
+    /// (time, error code), (time, component) in time order.
+    errors: Vec<(f64, usize)>,
+    changes: Vec<(f64, usize)>,
+    failures: Vec<f64>,
+    /// Runs without a gap: times and one column per signal.
+    runs: Vec<(Vec<f64>, Vec<Vec<f64>>)>,
+}
+
+struct Fleet {
+    machines: Vec<Machine>,
+    error_codes: Vec<String>,
+    components: Vec<String>,
+}
+
+/// Events of a file by machine, with their kinds as codes of a sorted list that is extended as needed.
+type Events = BTreeMap<u64, Vec<(f64, usize)>>;
+
+fn events(data: &Path, name: &str, column: &str, kinds: &mut Vec<String>) -> Result<Events> {
+    let table = Table::read(data, name, b',')?;
+    let [time, machine, kind] = table.columns(&["datetime", "machineID", column])?[..] else {
+        bail!("{name}: columns are missing")
+    };
+    let known: BTreeSet<String> = (0..table.len())
+        .map(|r| table.text(r, kind).to_owned())
+        .chain(kinds.drain(..))
+        .collect();
+    kinds.extend(known);
+    let mut by_machine = Events::new();
+    for row in 0..table.len() {
+        let text = table.text(row, kind);
+        if text.is_empty() {
+            return Err(table.bad(row, kind, "is empty"));
+        }
+        let code = kinds.iter().position(|k| k == text).unwrap_or_default();
+        let id = table.number(row, machine)? as u64;
+        by_machine
+            .entry(id)
+            .or_default()
+            .push((table.time(row, time)?, code));
+    }
+    by_machine
+        .values_mut()
+        .for_each(|e| e.sort_by(|a, b| a.0.total_cmp(&b.0)));
+    Ok(by_machine)
+}
+
+fn read(data: &Path, error_codes: &[String], components: &[String]) -> Result<Fleet> {
+    let (mut error_codes, mut components) = (error_codes.to_vec(), components.to_vec());
+    let mut errors = events(data, "PdM_errors.csv", "errorID", &mut error_codes)?;
+    let mut changes = events(data, "PdM_maint.csv", "comp", &mut components)?;
+    let mut kinds = Vec::new();
+    let mut failures = events(data, "PdM_failures.csv", "failure", &mut kinds)?;
+    let table = Table::read(data, "PdM_machines.csv", b',')?;
+    let (id, model, age) = (
+        table.column("machineID")?,
+        table.column("model")?,
+        table.column("age")?,
+    );
+    let mut machines: BTreeMap<u64, Machine> = BTreeMap::new();
+    for row in 0..table.len() {
+        let digits: String = table
+            .text(row, model)
+            .chars()
+            .filter(char::is_ascii_digit)
+            .collect();
+        let code = digits
+            .parse()
+            .map_err(|_| table.bad(row, model, "the model has no number"))?;
+        let number = table.number(row, id)? as u64;
+        machines.insert(
+            number,
+            Machine {
+                id: number,
+                age: table.number(row, age)?,
+                model: code,
+                errors: errors.remove(&number).unwrap_or_default(),
+                changes: changes.remove(&number).unwrap_or_default(),
+                failures: failures
+                    .remove(&number)
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|f| f.0)
+                    .collect(),
+                runs: Vec::new(),
+            },
+        );
+    }
+    let name = ["PdM_telemetry.csv", "PdM_telemetry_sampled.csv"]
+        .into_iter()
+        .find(|n| super::table::find(data, n).is_ok())
+        .unwrap_or("PdM_telemetry.csv");
+    let table = Table::read(data, name, b',')?;
+    let (time, machine) = (table.column("datetime")?, table.column("machineID")?);
+    let signals = table.columns(&SIGNALS)?;
+    for row in 0..table.len() {
+        let number = table.number(row, machine)? as u64;
+        let at = table.time(row, time)?;
+        let Some(m) = machines.get_mut(&number) else {
+            return Err(table.bad(row, machine, "the machine is not in PdM_machines.csv"));
+        };
+        let last = m.runs.last().and_then(|r| r.0.last().copied());
+        match last {
+            Some(t) if at <= t => return Err(table.bad(row, time, "the time of a machine goes back")),
+            Some(t) if at - t <= 1.5 * HOUR => {}
+            _ => m.runs.push((Vec::new(), vec![Vec::new(); SIGNALS.len()])),
+        }
+        // A run was pushed just above if there was none.
+        let Some(run) = m.runs.last_mut() else { continue };
+        run.0.push(at);
+        for (column, signal) in run.1.iter_mut().zip(&signals) {
+            column.push(table.number(row, *signal)?);
+        }
+    }
+    Ok(Fleet {
+        machines: machines.into_values().collect(),
+        error_codes,
+        components,
+    })
+}
+
+impl Fleet {
+    fn features(&self) -> Vec<Feature> {
+        let kinds = ["mean3", "sd3", "mean24", "sd24"];
+        let mut names: Vec<Feature> = SIGNALS
+            .iter()
+            .flat_map(|s| kinds.map(|k| Feature::numeric(format!("{s}:{k}"))))
+            .collect();
+        for e in &self.error_codes {
+            names.push(Feature::numeric(format!("{e}:count24")));
+            names.push(Feature::numeric(format!("{e}:hours_since")));
+        }
+        names.extend(
+            self.components
+                .iter()
+                .map(|c| Feature::numeric(format!("{c}:hours_since_change"))),
+        );
+        names.push(Feature::categorical("model"));
+        names.push(Feature::numeric("age"));
+        names
+    }
+}
+
+/// The rows of a fleet, ready to learn from.
+struct Rows {
+    x: Vec<Vec<f64>>,
+    y: Vec<bool>,
+    machine: Vec<u64>,
+    time: Vec<f64>,
+    natural: Vec<bool>,
+}
+
+fn rows(fleet: &Fleet, horizon: f64) -> Rows {
+    let mut out = Rows {
+        x: Vec::new(),
+        y: Vec::new(),
+        machine: Vec::new(),
+        time: Vec::new(),
+        natural: Vec::new(),
+    };
+    for m in &fleet.machines {
+        for (times, columns) in &m.runs {
+            let prefix: Vec<Prefix> = columns.iter().map(|c| Prefix::new(c)).collect();
+            for (i, t) in times.iter().enumerate() {
+                let mut row = Vec::with_capacity(40);
+                for p in &prefix {
+                    row.extend([p.mean(i, 3), p.deviation(i, 3), p.mean(i, 24), p.deviation(i, 24)]);
+                }
+                let errors = &m.errors[..m.errors.partition_point(|e| e.0 <= *t)];
+                for code in 0..fleet.error_codes.len() {
+                    let of = || errors.iter().rev().filter(|e| e.1 == code);
+                    row.push(of().take_while(|e| t - e.0 < 24.0 * HOUR).count() as f64);
+                    row.push(of().next().map_or(f64::NAN, |e| (t - e.0) / HOUR));
+                }
+                let changes = &m.changes[..m.changes.partition_point(|c| c.0 <= *t)];
+                for code in 0..fleet.components.len() {
+                    let last = changes.iter().rev().find(|c| c.1 == code);
+                    row.push(last.map_or(f64::NAN, |c| (t - c.0) / HOUR));
+                }
+                row.extend([m.model, m.age]);
+                out.x.push(row);
+                out.y
+                    .push(m.failures.iter().any(|f| *f > *t && *f <= t + horizon));
+                out.machine.push(m.id);
+                out.time.push(*t);
+                out.natural.push(times.len() >= NATURAL_ROWS);
+            }
+        }
+    }
+    out
+}
+
+impl Rows {
+    fn matrix(&self) -> Result<Array2<f64>> {
+        Ok(Array2::from_shape_vec(
+            (self.x.len(), self.x[0].len()),
+            self.x.concat(),
+        )?)
+    }
+}
+
+/// Curve from score to probability, from natural rows where there are any.
+fn calibrate(score: &[f64], rows: &Rows, keep: impl Fn(usize) -> bool) -> Option<Isotonic> {
+    let natural = (0..score.len()).any(|i| rows.natural[i] && rows.y[i] && keep(i));
+    let weight = |i: usize| f64::from(u8::from(keep(i) && (rows.natural[i] || !natural)));
+    let weights: Vec<f64> = (0..score.len()).map(weight).collect();
+    Isotonic::fit(score, &rows.y, Some(&weights))
+}
+
+/// Trains and tests by machine: five folds within `data`, or all of `data` against all of `test_data`.
+///
+/// # Errors
+/// A missing or malformed file, by name, line and column; no failure to learn from.
+pub fn run(data: &Path, test_data: Option<&Path>, horizon_h: f64) -> Result<Value> {
+    let fleet = read(data, &[], &[])?;
+    let train = rows(&fleet, horizon_h * HOUR);
+    if !train.y.contains(&true) {
+        bail!(
+            "{}: no failure follows any row within {horizon_h} h",
+            data.display()
+        );
+    }
+    let features = fleet.features();
+    let started = Instant::now();
+    let x = train.matrix()?;
+    let y = labels(&train.y);
+    let params = classifier(&train.y, features.len());
+    let training = Training::new(x.view(), &y);
+    let (raw, p, test, test_fleet) = match test_data {
+        None => {
+            let cross = cross_fit(&params, &features, training, &train.machine, FOLDS, PATIENCE)?;
+            // A fold is calibrated by the others, so that no row has a say in its own probability.
+            let curves: Vec<Option<Isotonic>> = (0..FOLDS)
+                .map(|f| calibrate(&cross.predictions, &train, |i| cross.folds[i] != f))
+                .collect();
+            let p = cross.predictions.iter().zip(&cross.folds);
+            let p: Vec<f64> = p
+                .map(|(s, f)| curves[*f].as_ref().map_or(*s, |c| c.probability(*s)))
+                .collect();
+            (cross.predictions, p, train, fleet)
+        }
+        Some(folder) => {
+            let (model, cross) = fit_grouped(&params, &features, training, &train.machine, FOLDS, PATIENCE)?;
+            let curve = calibrate(&cross.predictions, &train, |_| true);
+            let other = read(folder, &fleet.error_codes, &fleet.components)?;
+            if (&other.error_codes, &other.components) != (&fleet.error_codes, &fleet.components) {
+                bail!(
+                    "{}: has error codes or components that were not trained on",
+                    folder.display()
+                );
+            }
+            let test = rows(&other, horizon_h * HOUR);
+            let raw = model.predict(test.matrix()?.view())?;
+            let p: Vec<f64> = raw
+                .iter()
+                .map(|s| curve.as_ref().map_or(*s, |c| c.probability(*s)))
+                .collect();
+            (raw, p, test, other)
+        }
+    };
+    let train_s = started.elapsed().as_secs_f64();
+    let all = figures(&raw, &p, &test, |_| true);
+    let natural = figures(&raw, &p, &test, |i| test.natural[i]);
+    let (event_recall, lead_time_h, events) = by_event(&p, &test, &test_fleet, horizon_h);
+    let mut result = json!({
+        "set": "azure",
+        "horizon_h": horizon_h,
+        "train_s": train_s,
+        "rows": test.y.len(),
+        "machines": test_fleet.machines.len(),
+        "event_recall": event_recall,
+        "events": events,
+        "lead_time_h": lead_time_h,
+        "recall_at_budget": recall_at_budget(&p, &test),
+        "budget": BUDGET,
+        "natural": natural,
+    });
+    if let (Value::Object(to), Value::Object(from)) = (&mut result, all) {
+        to.extend(from);
+    }
+    Ok(result)
+}
+
+/// Figures over some rows. The oversampled windows are judged by the raw score, which learnt their base rate; the
+/// natural rows by the calibrated probability.
+fn figures(raw: &[f64], p: &[f64], rows: &Rows, keep: impl Fn(usize) -> bool) -> Value {
+    let index: Vec<usize> = (0..p.len()).filter(|i| keep(*i)).collect();
+    let y: Vec<bool> = index.iter().map(|i| rows.y[*i]).collect();
+    let only_natural = index.iter().all(|i| rows.natural[*i]);
+    let used: Vec<f64> = index
+        .iter()
+        .map(|i| {
+            if only_natural || rows.natural[*i] {
+                p[*i]
+            } else {
+                raw[*i]
+            }
+        })
+        .collect();
+    let c = Confusion::of(used.iter().map(|p| *p >= 0.5).zip(y.iter().copied()));
+    json!({
+        "precision": c.precision(),
+        "recall": c.recall(),
+        "brier": brier(&used, &y),
+        "calibration_error": calibration_error(&used, &y, 10),
+        "base_rate": y.iter().filter(|y| **y).count() as f64 / y.len().max(1) as f64,
+        "precision_at_recall_90": precision_at_recall(&used, &y, 0.9),
+        "reliability": reliability_table(&used, &y, 10),
+    })
+}
+
+fn precision_at_recall(p: &[f64], y: &[bool], recall: f64) -> Option<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|a, b| p[*b].total_cmp(&p[*a]));
+    let positives = y.iter().filter(|y| **y).count() as f64;
+    let (mut hits, mut seen) = (0.0, 0.0);
+    let mut best: Option<f64> = None;
+    for tie in order.chunk_by(|a, b| p[*a] == p[*b]) {
+        hits += tie.iter().filter(|i| y[**i]).count() as f64;
+        seen += tie.len() as f64;
+        if hits >= recall * positives && positives > 0.0 {
+            best = Some(best.map_or(hits / seen, |b| b.max(hits / seen)));
+        }
+    }
+    best
+}
+
+/// Share of the failures with telemetry before them that had an alarm within the horizon, and the median lead time.
+fn by_event(p: &[f64], rows: &Rows, fleet: &Fleet, horizon_h: f64) -> (f64, Option<f64>, usize) {
+    let (mut events, mut lead) = (0, Vec::new());
+    for m in &fleet.machines {
+        let of: Vec<usize> = (0..p.len()).filter(|i| rows.machine[*i] == m.id).collect();
+        let times: BTreeSet<u64> = m.failures.iter().map(|f| f.to_bits()).collect();
+        for f in times.into_iter().map(f64::from_bits) {
+            let before = |i: &&usize| rows.time[**i] < f && rows.time[**i] >= f - horizon_h * HOUR;
+            let mut seen = of.iter().filter(before).peekable();
+            if seen.peek().is_some() {
+                events += 1;
+                if let Some(first) = seen.find(|i| p[**i] >= 0.5) {
+                    lead.push((f - rows.time[*first]) / HOUR);
+                }
+            }
+        }
+    }
+    let recall = lead.len() as f64 / f64::max(events as f64, 1.0);
+    (recall, (!lead.is_empty()).then(|| median(&lead)), events)
+}
+
+/// Share of the machine-days before a failure among the most suspicious ones that the budget allows to inspect; one
+/// look per machine and day, on natural rows where there are any.
+fn recall_at_budget(p: &[f64], rows: &Rows) -> f64 {
+    let natural = rows.natural.contains(&true);
+    let mut looks: BTreeMap<(u64, i64), usize> = BTreeMap::new();
+    for i in (0..p.len()).filter(|i| rows.natural[*i] || !natural) {
+        looks.insert((rows.machine[i], (rows.time[i] / 86_400.0) as i64), i);
+    }
+    let mut order: Vec<usize> = looks.into_values().collect();
+    order.sort_by(|a, b| p[*b].total_cmp(&p[*a]).then(a.cmp(b)));
+    let inspected = (order.len() as f64 * BUDGET).round() as usize;
+    let hits = |of: &[usize]| of.iter().filter(|i| rows.y[**i]).count() as f64;
+    hits(&order[..inspected]) / hits(&order).max(1.0)
+}
