@@ -109,7 +109,7 @@ impl Uplink {
                     progress,
                     refused,
                     error,
-                } => (progress, refused, format!("{error:#}")),
+                } => (progress, refused, chain(&error)),
             };
             attempts = if progress { 0 } else { attempts.saturating_add(1) };
             let pause = pause(attempts, refused, self.settings.retry_max_s, rand::rng().random());
@@ -205,6 +205,18 @@ impl Uplink {
             }
         }
     }
+}
+
+/// The causes, without those that the text before already holds: rumqttc repeats its sources.
+fn chain(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .fold(String::new(), |text, cause| match text.as_str() {
+            "" => cause,
+            known if known.contains(&cause) => text,
+            _ => format!("{text}: {cause}"),
+        })
 }
 
 fn state(online: bool, at: Option<Timestamp>) -> Vec<u8> {

@@ -139,3 +139,54 @@ async fn a_spool_restored_from_an_old_copy_begins_a_new_epoch() {
     assert_eq!(received.batches.len(), before + newer);
     assert_eq!(received.fault, None);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_spool_holds_up_the_collectors_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let received = Arc::new(Mutex::new(Received::default()));
+    let manners = Manners {
+        keep: true,
+        ..Manners::default()
+    };
+    let sink = Sink::start(0, manners, Arc::clone(&received)).await.unwrap();
+    let port = sink.address.port();
+    sink.stop().await.unwrap();
+    let path = dir.path().join("edge.toml");
+    let text = format!(
+        "[uplink]\nurl = \"mqtt://127.0.0.1:{port}\"\ntenant = \"acme\"\ngateway = \"g\"\nsecret = \"s\"\nretry_max_s = 0.1\n\
+         [spool]\ndir = \"spool\"\nmax_bytes = 1048576\n[batch]\nmax_age_ms = 50\n\
+         [[collect]]\nkind = \"simulate\"\ndevice = \"p\"\nmachine = \"pump\"\nhistory_days = 60\nhistory_step_s = 60\nlive_every_s = 60\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    let stop = CancellationToken::new();
+    let agent = tokio::spawn(edge_agent::run(Config::load(&path).unwrap(), stop.clone()));
+    let spool_bytes = || -> u64 {
+        let Ok(entries) = std::fs::read_dir(dir.path().join("spool")) else {
+            return 0;
+        };
+        entries
+            .filter_map(|entry| entry.ok()?.metadata().ok())
+            .map(|metadata| metadata.len())
+            .sum()
+    };
+    // Nobody takes anything: it fills and stops, long before the past is over.
+    let full = async {
+        while spool_bytes() < 1_000_000 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), full)
+        .await
+        .unwrap();
+    assert!(spool_bytes() < (1 << 20) + 10_000);
+
+    let mut sink = Sink::start(port, manners, Arc::clone(&received)).await.unwrap();
+    let past = 60 * 24 * 60 * 12;
+    sink.until(60, |received| received.readings >= past)
+        .await
+        .unwrap();
+    stop.cancel();
+    agent.await.unwrap().unwrap();
+    let received = received.lock();
+    assert_eq!((received.lost, received.fault.clone()), (0, None));
+}

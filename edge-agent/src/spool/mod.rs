@@ -37,6 +37,8 @@
 
 mod commit;
 pub mod disk;
+#[cfg(test)]
+mod faulty;
 pub mod format;
 #[cfg(test)]
 mod model;

@@ -2,215 +2,13 @@
 //! refuses to sync and flips bits.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::sync::Arc;
 
 use models::time::Timestamp;
-use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::disk::{Disk, DiskFile};
+use super::faulty::FaultyDisk;
 use super::*;
-
-const SECTOR: usize = 32;
-
-#[derive(Default, Clone)]
-struct Inode {
-    now: Vec<u8>,
-    durable: Vec<u8>,
-}
-
-#[derive(Default)]
-struct State {
-    inodes: Vec<Inode>,
-    names: BTreeMap<String, usize>,
-    durable_names: BTreeMap<String, usize>,
-    /// Directory states since the last directory sync, oldest first.
-    name_history: Vec<BTreeMap<String, usize>>,
-    fail_writes: u32,
-    fail_syncs: u32,
-}
-
-#[derive(Default, Clone)]
-struct FaultyDisk(Arc<Mutex<State>>);
-
-struct FaultyFile {
-    disk: FaultyDisk,
-    inode: usize,
-}
-
-impl State {
-    fn named(&mut self) {
-        let names = self.names.clone();
-        self.name_history.push(names);
-    }
-}
-
-impl Disk for FaultyDisk {
-    type File = FaultyFile;
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.0.lock().names.keys().cloned().collect())
-    }
-
-    fn create(&self, name: &str) -> io::Result<FaultyFile> {
-        let mut state = self.0.lock();
-        state.inodes.push(Inode::default());
-        let inode = state.inodes.len() - 1;
-        state.names.insert(name.to_owned(), inode);
-        state.named();
-        Ok(FaultyFile {
-            disk: self.clone(),
-            inode,
-        })
-    }
-
-    fn open(&self, name: &str) -> io::Result<FaultyFile> {
-        let inode = *self.0.lock().names.get(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(FaultyFile {
-            disk: self.clone(),
-            inode,
-        })
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut state = self.0.lock();
-        let inode = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        state.names.insert(to.to_owned(), inode);
-        state.named();
-        Ok(())
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        let mut state = self.0.lock();
-        state.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
-        state.named();
-        Ok(())
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        let mut state = self.0.lock();
-        state.durable_names = state.names.clone();
-        state.name_history.clear();
-        Ok(())
-    }
-}
-
-impl DiskFile for FaultyFile {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.0.lock().inodes[self.inode].now.len() as u64)
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.disk.0.lock();
-        let bytes = state.inodes[self.inode].now.get(offset as usize..).unwrap_or(&[]);
-        let n = bytes.len().min(buf.len());
-        buf[..n].copy_from_slice(&bytes[..n]);
-        Ok(n)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut state = self.disk.0.lock();
-        let fail = state.fail_writes > 0;
-        let n = if fail { bytes.len() / 2 } else { bytes.len() };
-        let file = &mut state.inodes[self.inode].now;
-        let end = offset as usize + n;
-        file.resize(file.len().max(end), 0);
-        file[offset as usize..end].copy_from_slice(&bytes[..n]);
-        if fail {
-            state.fail_writes -= 1;
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.0.lock().inodes[self.inode].now.resize(len as usize, 0);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut state = self.disk.0.lock();
-        if state.fail_syncs > 0 {
-            state.fail_syncs -= 1;
-            return Err(io::Error::other("sync refused"));
-        }
-        let inode = &mut state.inodes[self.inode];
-        inode.durable = inode.now.clone();
-        Ok(())
-    }
-}
-
-impl FaultyDisk {
-    /// Power cut: of what was not synced, each sector and each directory change may or may not be there.
-    fn crash(&self, mut chance: u64) {
-        let mut next = move |n: usize| {
-            chance = chance
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (chance >> 33) as usize % n.max(1)
-        };
-        let mut state = self.0.lock();
-        let kept = next(state.name_history.len() + 1);
-        let names = if kept == 0 {
-            state.durable_names.clone()
-        } else {
-            state.name_history[kept - 1].clone()
-        };
-        state.names = names.clone();
-        state.durable_names = names;
-        state.name_history.clear();
-        state.fail_writes = 0;
-        state.fail_syncs = 0;
-        for inode in &mut state.inodes {
-            if inode.now == inode.durable {
-                continue;
-            }
-            let len = if next(2) == 0 {
-                inode.durable.len()
-            } else {
-                inode.now.len()
-            };
-            let mut after = vec![0; len];
-            for (i, sector) in after.chunks_mut(SECTOR).enumerate() {
-                let from = if next(2) == 0 { &inode.durable } else { &inode.now };
-                for (j, byte) in sector.iter_mut().enumerate() {
-                    *byte = from.get(i * SECTOR + j).copied().unwrap_or(0);
-                }
-            }
-            inode.now = after.clone();
-            inode.durable = after;
-        }
-    }
-
-    /// Flips one bit of a segment, everywhere. Returns whether there was one.
-    fn flip(&self, place: u64) -> bool {
-        let mut state = self.0.lock();
-        let segments: Vec<usize> = state
-            .names
-            .iter()
-            .filter(|(name, _)| name.ends_with(".seg"))
-            .map(|(_, inode)| *inode)
-            .collect();
-        let total: usize = segments.iter().map(|inode| state.inodes[*inode].now.len()).sum();
-        if total == 0 {
-            return false;
-        }
-        let mut at = place as usize % total;
-        for inode in segments {
-            let inode = &mut state.inodes[inode];
-            if at < inode.now.len() {
-                inode.now[at] ^= 1 << (place % 8);
-                if let Some(byte) = inode.durable.get_mut(at) {
-                    *byte ^= 1 << (place % 8);
-                }
-                return true;
-            }
-            at -= inode.now.len();
-        }
-        false
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -444,13 +242,35 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
+    fn any_bytes_are_a_spool(
+        files in prop::collection::vec((0_u64..4, prop::collection::vec(any::<u8>(), 0..200)), 0..4),
+    ) {
+        let disk = FaultyDisk::default();
+        for (base, noise) in &files {
+            let file = disk.create(&segment_name(*base)).unwrap();
+            let header = SegmentHeader { epoch: 5, base: *base, made_at: 0, resume: vec![1] }.encode();
+            let record = RecordHeader::encode(*base + 1, 1, (0, 0), &[], &[1, 2, 3]);
+            let parts = [if noise.len() % 2 == 0 { header } else { Vec::new() }, noise.clone(), record];
+            file.write_at(&parts.concat(), 0).unwrap();
+        }
+        let (mut spool, _) = Spool::open(disk, options(), at(1)).unwrap();
+        let mut after = 0;
+        while let Some(record) = spool.read(after).unwrap() {
+            prop_assert!(record.seq > after);
+            after = record.seq;
+        }
+        let seq = spool.append(&entry(1, 5), at(1)).unwrap();
+        prop_assert!(seq > after);
+    }
+
+    #[test]
     fn nothing_kept_is_lost_or_doubled(ops in prop::collection::vec(op(), 1..80)) {
         let mut model = Model::new();
         for op in &ops {
             model.apply(op);
         }
-        let state = std::mem::take(&mut *model.disk.0.lock());
-        *model.disk.0.lock() = State { fail_writes: 0, fail_syncs: 0, ..state };
+        model.apply(&Op::FailWrites(0));
+        model.apply(&Op::FailSyncs(0));
         model.apply(&Op::Sync);
         model.apply(&Op::Kill);
     }

@@ -16,6 +16,7 @@ fn segment_base(name: &str) -> Option<u64> {
         .filter(|digits| digits.len() == 20)?
         .parse()
         .ok()
+        .filter(|base| *base > 0)
 }
 
 /// A small text file of numbers with their checksum; `None` when there is none or it is damaged.
