@@ -134,7 +134,7 @@ export function build(now = Date.now()) {
         } else {
           world.decisions.push({ tenant: site.tenant, asset_id: asset.id, case_id: kase.id, subject: alarm.id, outcome: 'below_policy', reason: 'Severity warning on an asset of medium criticality: the policy asks for a ticket from serious, so somebody should look first.', at: alarm.active_at, ticket_id: null });
         }
-        world.events.push({ asset_id: asset.id, id: serial, ts: iso(now - 20 * H), kind: 'state', name: 'running', value: 'started after a stop of 12 min' }, { asset_id: asset.id, id: serial + 1, ts: iso(now - 44 * H), kind: 'operator', name: 'note', value: 'Noise at the drive end reported by the night shift' });
+        world.events.push({ asset_id: asset.id, device_id: 'dev_1', ts: iso(now - 20 * H), code: 'START', severity: 0, message: 'Started after a stop of 12 min' }, { asset_id: asset.id, device_id: 'dev_1', ts: iso(now - 44 * H), code: 'E-117', severity: 2, message: 'Overload relay tripped once' });
       }
       if (code === 'pump' || code === 'compressor') {
         const every = code === 'pump' ? 4000 : 2000;

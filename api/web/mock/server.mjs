@@ -96,7 +96,7 @@ export function start(port = 8099) {
       out.mean.push(v.reduce((s, x) => s + x, 0) / v.length);
       out.n.push(bucket / step);
     }
-    return { channel: { id: c.id, name: c.name, unit: c.unit }, from: iso(from), to: iso(to), bucket_s: bucket / 1000, raw, gap_s: (3 * bucket) / 1000, data: out };
+    return { channel: { id: c.id, name: c.name, unit: c.unit }, from: iso(from), to: iso(to), bucket_s: raw ? 0 : bucket / 1000, raw, gap_s: (3 * bucket) / 1000, data: out };
   }
 
   function api(method, url, body, t, res, req) {
@@ -121,12 +121,13 @@ export function start(port = 8099) {
     const gone = () => problem(res, 404, 'Not found', 'There is no such thing in this tenant.');
 
     switch (kind) {
+      case 'refresh': return json(res, session(t));
       case 'switch-tenant': {
         const at = TENANTS.findIndex((x) => x.slug === body.tenant || x.id === body.tenant);
         return at < 0 ? problem(res, 403, 'Not a member', 'You are not a member of that tenant.') : json(res, session(at));
       }
       case 'overview': {
-        const assets = mine(world.assets, t);
+        const assets = mine(world.assets, t).filter((a) => !a.spare);
         const health = assets.map((a) => a.assessment?.health).filter((h) => h !== undefined);
         const today = mine(world.ledger, t).filter((l) => l.day === iso(Date.now()).slice(0, 10));
         const sum = (name) => today.reduce((s, l) => s + l[name], 0);

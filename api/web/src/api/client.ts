@@ -1,5 +1,6 @@
 // Every request of the pages goes through here.
 
+import { span } from '../lib/format';
 import { session, setSession } from './session';
 import type { ProblemBody, Session } from './types';
 
@@ -8,6 +9,8 @@ export class ApiError extends Error {
   constructor(
     readonly status: number,
     readonly problem: ProblemBody,
+    /** Seconds after which it makes sense to try again, if the server said so. */
+    readonly retryAfter?: number,
   ) {
     super(problem.detail ?? problem.title ?? `The server answered ${status}.`);
   }
@@ -22,7 +25,8 @@ export class ApiError extends Error {
       case 409: return 'Somebody else may have done it already: reload and look.';
       case 412: return 'It has changed since this page was loaded. The newest state is shown now; try again if it still applies.';
       case 422: return 'Correct the marked entries and send again.';
-      case 429: return 'Wait a little, then try again.';
+      case 428: return 'Reload the page and try again.';
+      case 429: return this.retryAfter ? `Try again in ${span(this.retryAfter)}.` : 'Wait a little, then try again.';
       default: return this.status >= 500 ? 'The fault is the server’s. Try again; if it stays, give the trace id to whoever runs it.' : '';
     }
   }
@@ -87,7 +91,7 @@ export async function request<T>(path: string, options: Options = {}): Promise<T
   }
   if (!response.ok) {
     if (response.status === 401 && token) onUnauthorised();
-    throw new ApiError(response.status, (body as ProblemBody | undefined) ?? { title: response.statusText || `Status ${response.status}` });
+    throw new ApiError(response.status, (body as ProblemBody | undefined) ?? { title: response.statusText || `Status ${response.status}` }, Number(response.headers.get('retry-after')) || undefined);
   }
   return body as T;
 }
@@ -110,7 +114,7 @@ export async function signIn(email: string, password: string, stay: boolean): Pr
   return next;
 }
 
-/** A token for another tenant; for the same tenant it is a fresh token. */
+/** A token for another tenant of the same person. */
 export async function switchTenant(tenant: string): Promise<Session> {
   const next = await post<Session>('/v1/switch-tenant', { tenant });
   setSession(next);
@@ -126,7 +130,7 @@ export function keepFresh(): () => void {
     if (!now || document.hidden) return;
     const left = new Date(now.expires_at).getTime() - Date.now();
     // A refusal already leads to the sign-in page; a lost connection is tried again in a minute.
-    if (left < REFRESH_BEFORE_MS) switchTenant(now.tenant.slug).catch(() => undefined);
+    if (left < REFRESH_BEFORE_MS) post<Session>('/v1/refresh').then((next) => setSession(next), () => undefined);
   }, 60_000);
   return () => clearInterval(timer);
 }

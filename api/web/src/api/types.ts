@@ -94,7 +94,7 @@ export interface Channel {
 export interface Series {
   bucket_s: number;
   raw: boolean;
-  gap_s: number;
+  gap_s: number | null;
   from: string;
   to: string;
   data: { ts: number[]; min: (number | null)[]; max: (number | null)[]; mean: (number | null)[]; n: (number | null)[] };
@@ -145,6 +145,7 @@ export interface Alarm {
   acked_by?: string | null;
   suppression: 'none' | 'shelved' | 'by_design' | 'out_of_service';
   suppressed_until?: string | null;
+  suppression_reason?: string | null;
   pending_since: string;
   active_at?: string | null;
   cleared_at?: string | null;
@@ -307,14 +308,16 @@ export interface DeadLetter {
   format: string;
   reason: string;
   detail: string;
+  /** 0 when nobody could tell. */
   readings: number;
+  bytes?: number;
   replayed_at?: string | null;
   discarded_at?: string | null;
   payload?: string | null;
   payload_base64?: string | null;
 }
 
-export interface AssetEvent { id?: string; ts: string; kind: string; name?: string; text?: string; value?: unknown }
+export interface DiscreteEvent { ts: string; device_id: string; code: string; severity: number; message?: string | null }
 
 export interface ProblemBody {
   type?: string;

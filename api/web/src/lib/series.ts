@@ -18,13 +18,13 @@ export type Columns = [number[], (number | null)[], (number | null)[], (number |
  * as a gap and not as a line. The server does the same; doing it here too costs nothing and covers the tail
  * that is appended live.
  */
-export function columns(data: SeriesData, gap_s: number): Columns {
+export function columns(data: SeriesData, gap_s: number | null): Columns {
   const out: Columns = [[], [], [], []];
   let last: number | undefined;
   for (let i = 0; i < data.ts.length; i++) {
     const ts = data.ts[i]!;
     if (last !== undefined && ts <= last) continue;
-    if (last !== undefined && gap_s > 0 && ts - last > gap_s) {
+    if (last !== undefined && gap_s && gap_s > 0 && ts - last > gap_s) {
       out[0].push(last + (ts - last) / 2);
       out[1].push(null);
       out[2].push(null);
@@ -56,6 +56,37 @@ export function joinTail(old: SeriesData, tail: SeriesData, from: number): Serie
   };
   take(old, (ts) => ts >= from && ts < cut);
   take(tail, (ts) => ts >= from);
+  return out;
+}
+
+/** Gathers finer points into buckets of `width` seconds that begin at `origin` and its multiples. */
+export function rebucket(data: SeriesData, origin: number, width: number): SeriesData {
+  const out: SeriesData = { ts: [], min: [], max: [], mean: [], n: [] };
+  if (width <= 0) return data;
+  let sum = 0;
+  for (let i = 0; i < data.ts.length; i++) {
+    const mean = data.mean[i];
+    if (mean == null) continue;
+    const n = data.n[i] || 1;
+    const low = data.min[i] ?? mean;
+    const high = data.max[i] ?? mean;
+    const start = origin + Math.floor((data.ts[i]! - origin) / width) * width;
+    const last = out.ts.length - 1;
+    if (out.ts[last] === start) {
+      sum += mean * n;
+      out.n[last] = (out.n[last] ?? 0) + n;
+      out.min[last] = Math.min(out.min[last] ?? low, low);
+      out.max[last] = Math.max(out.max[last] ?? high, high);
+      out.mean[last] = sum / out.n[last]!;
+    } else {
+      sum = mean * n;
+      out.ts.push(start);
+      out.min.push(low);
+      out.max.push(high);
+      out.mean.push(mean);
+      out.n.push(n);
+    }
+  }
   return out;
 }
 

@@ -4,10 +4,11 @@ import { useState } from 'preact/hooks';
 import { post } from '../api/client';
 import { invalidate, useList, useQuery } from '../api/query';
 import { may } from '../api/session';
+import { useZones } from '../api/zones';
 import type { Alarm } from '../api/types';
 import { quantity, words } from '../lib/format';
 import { setSearch, useLocation } from '../router';
-import { AlarmState, Dialog, Empty, Fetched, Head, Loading, More, Problem, Segments, Select, SeverityTag, Time, Timeline, useAction } from '../ui/parts';
+import { AlarmState, Dialog, Empty, Fetched, Head, Loading, More, Problem, Segments, Select, SeverityTag, Time, Timeline, useAction, who } from '../ui/parts';
 import { useTitle } from '../ui/title';
 
 const STATES = [
@@ -30,6 +31,7 @@ export function AlarmsPage() {
   const state = search.get('state') ?? 'active';
   const severity = search.get('severity') ?? '';
   const list = useList<Alarm>(`/v1/alarms?state=${encodeURIComponent(state)}${severity ? `&severity=${encodeURIComponent(severity)}` : ''}`, 30_000, 100);
+  const zoneOf = useZones();
   const [title, text] = EMPTY[state] ?? EMPTY['all']!;
   return (
     <>
@@ -45,7 +47,7 @@ export function AlarmsPage() {
             <>
               <div class="scroll"><table class="cards">
                 <thead><tr><th>Severity</th><th>Alarm</th><th>Asset</th><th class="num">Value</th><th>State</th><th>Since</th><th><span class="sr">Actions</span></th></tr></thead>
-                <tbody>{urgentFirst(alarms).map((a) => <AlarmRow key={a.id} a={a} />)}</tbody>
+                <tbody>{urgentFirst(alarms).map((a) => <AlarmRow key={a.id} a={a} zone={zoneOf(a.asset)} />)}</tbody>
               </table></div>
               <More list={list} />
             </>
@@ -70,7 +72,7 @@ export function alarmValue(a: Alarm, value: number): string {
   return a.rule.kind === 'probability_above' ? quantity(value * 100, '%') : quantity(value, '1');
 }
 
-function AlarmRow({ a }: { a: Alarm }) {
+function AlarmRow({ a, zone }: { a: Alarm; zone: string }) {
   return (
     <tr class="hover" data-alarm={a.id}>
       <td><SeverityTag severity={a.severity} /></td>
@@ -78,7 +80,7 @@ function AlarmRow({ a }: { a: Alarm }) {
       <td><a href={`/assets/${a.asset.id}`}>{a.asset.name}</a></td>
       <td class="num"><span class="nowrap">{alarmValue(a, a.last_value)}</span><span class="sub nowrap">limit {alarmValue(a, a.limit_value)}</span><span class="sub nowrap">peak {alarmValue(a, a.peak_value)}</span></td>
       <td><AlarmState alarm={a} />{a.flap_count > 0 && <span class="sub">came back {a.flap_count}×</span>}</td>
-      <td class="small" data-label="Since"><Time at={a.active_at ?? a.pending_since} />{a.case_id && <span class="sub"><a href={`/cases/${a.case_id}`}>case</a></span>}</td>
+      <td class="small" data-label="Since"><Time at={a.active_at ?? a.pending_since} zone={zone} />{a.case_id && <span class="sub"><a href={`/cases/${a.case_id}`}>case</a></span>}</td>
       <td><AlarmActions a={a} /></td>
     </tr>
   );
@@ -125,8 +127,10 @@ function ShelveDialog({ a, busy, onClose, onShelve }: { a: Alarm; busy: boolean;
 export function AlarmPage({ params }: { params: Record<string, string> }) {
   const alarm = useQuery<Alarm>(`/v1/alarms/${encodeURIComponent(params['id'] ?? '')}`, 15_000);
   const a = alarm.data;
+  const zoneOf = useZones();
   useTitle(a ? `${a.rule.name}, ${a.asset.name}` : 'Alarm');
   if (!a) return alarm.error ? <><Head title="Alarm" /><Problem error={alarm.error} retry={alarm.refresh} /></> : <Loading />;
+  const zone = zoneOf(a.asset);
   return (
     <>
       <p class="crumbs"><a href="/alarms">Alarms</a></p>
@@ -134,20 +138,20 @@ export function AlarmPage({ params }: { params: Record<string, string> }) {
       <div class="grid2">
         <section class="card" aria-label="State"><div class="body"><dl class="kv">
           <dt>Severity</dt><dd><SeverityTag severity={a.severity} /></dd>
-          <dt>State</dt><dd><AlarmState alarm={a} />{a.acked_by && <span class="small muted"> by {a.acked_by}</span>}</dd>
-          {a.suppressed_until && <><dt>Set aside until</dt><dd><Time at={a.suppressed_until} /></dd></>}
+          <dt>State</dt><dd><AlarmState alarm={a} />{a.acked_by && <span class="small muted"> by {who(a.acked_by)}</span>}</dd>
+          {a.suppressed_until && <><dt>Set aside until</dt><dd><Time at={a.suppressed_until} zone={zone} />{a.suppression_reason && <span class="small muted">: {a.suppression_reason}</span>}</dd></>}
           <dt>Kind</dt><dd>{words(a.rule.kind)}{a.channel && ` of ${a.channel.name}`}</dd>
           <dt>Limit</dt><dd>{alarmValue(a, a.limit_value)}</dd>
           <dt>First value</dt><dd>{alarmValue(a, a.first_value)}</dd>
           <dt>Last value</dt><dd>{alarmValue(a, a.last_value)}</dd>
           <dt>Peak</dt><dd>{alarmValue(a, a.peak_value)}</dd>
-          <dt>First exceeded</dt><dd><Time at={a.pending_since} seconds /></dd>
-          <dt>Active from</dt><dd><Time at={a.active_at} seconds /></dd>
-          <dt>Returned to normal</dt><dd><Time at={a.cleared_at} seconds /></dd>
+          <dt>First exceeded</dt><dd><Time at={a.pending_since} zone={zone} seconds /></dd>
+          <dt>Active from</dt><dd><Time at={a.active_at} zone={zone} seconds /></dd>
+          <dt>Returned to normal</dt><dd><Time at={a.cleared_at} zone={zone} seconds /></dd>
           <dt>Came back</dt><dd>{a.flap_count} times</dd>
           {a.case_id && <><dt>Case</dt><dd><a href={`/cases/${a.case_id}`}>Open the case</a></dd></>}
         </dl></div></section>
-        <section class="card" aria-labelledby="h-ev"><header><h2 id="h-ev">What happened</h2></header><div class="body"><Timeline events={a.events ?? []} /></div></section>
+        <section class="card" aria-labelledby="h-ev"><header><h2 id="h-ev">What happened</h2></header><div class="body"><Timeline events={a.events ?? []} zone={zone} /></div></section>
       </div>
     </>
   );

@@ -1,7 +1,7 @@
 // The asset page: how it is, why, how long it has, and what is being done about it.
 
 import { useList, useNow, useQuery } from '../api/query';
-import type { Alarm, Asset, Assessment, Channel, Decision, Plan, Ticket } from '../api/types';
+import type { Alarm, Asset, Assessment, Channel, Decision, DiscreteEvent, Plan, Ticket } from '../api/types';
 import type { Page } from '../lib/paging';
 import { num, plural, quantity, span, words } from '../lib/format';
 import { unitText } from '../lib/unit';
@@ -206,22 +206,16 @@ function ChannelTable({ channels, zone }: { channels: ReturnType<typeof useQuery
   );
 }
 
-interface DiscreteEvent { id?: string | number; ts?: string; at?: string; kind?: string; name?: string; code?: string; text?: string; value?: unknown; detail?: unknown; payload?: unknown; channel?: { name: string } }
-
 function Events({ id, zone }: { id: string; zone: string }) {
   const events = useQuery<Page<DiscreteEvent>>(`/v1/events?asset_id=${encodeURIComponent(id)}&limit=30`, 30_000);
-  const text = (e: DiscreteEvent): string => {
-    const value = e.text ?? e.value ?? e.detail ?? e.payload;
-    return value == null ? '' : typeof value === 'object' ? JSON.stringify(value) : String(value);
-  };
   return (
     <section class="card" aria-labelledby="h-events">
       <header><h2 id="h-events">Events</h2></header>
       {events.error && <div class="body"><Problem error={events.error} retry={events.refresh} /></div>}
       {events.loading && <Loading rows={3} />}
-      {events.data?.data.length === 0 && <Empty title="No events"><p>State changes and operator entries appear here.</p></Empty>}
+      {events.data?.data.length === 0 && <Empty title="No events"><p>Codes that the devices send, such as faults and starts, appear here.</p></Empty>}
       {events.data && events.data.data.length > 0 && (
-        <div class="body"><ol class="timeline">{events.data.data.slice(0, 15).map((e, i) => <li key={e.id ?? i}><span class="strong">{words(e.name ?? e.code ?? e.kind ?? 'event')}</span> <span class="muted small"><Time at={e.ts ?? e.at} zone={zone} seconds /></span>{text(e) && <p class="soft small">{text(e)}</p>}</li>)}</ol></div>
+        <div class="body"><ol class="timeline">{events.data.data.slice(0, 15).map((e, i) => <li key={i}><span class="strong">{e.code}</span> <span class="muted small"><Time at={e.ts} zone={zone} seconds />, severity {e.severity}</span>{e.message && <p class="soft small">{e.message}</p>}</li>)}</ol></div>
       )}
     </section>
   );

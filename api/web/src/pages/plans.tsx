@@ -1,15 +1,16 @@
 // Maintenance plans: what recurs, how much is to go, when it falls due.
 
 import { useList } from '../api/query';
+import { useZones } from '../api/zones';
 import type { Plan } from '../api/types';
 import { plural, quantity, words } from '../lib/format';
-import { localZone } from '../lib/time';
 import { Empty, Fetched, Head, More } from '../ui/parts';
 import { useTitle } from '../ui/title';
 import { DueText, UnitsToGo } from './asset';
 
 export function PlansPage() {
   useTitle('Maintenance plans');
+  const zoneOf = useZones();
   const list = useList<Plan>('/v1/plans', 30_000, 100);
   return (
     <>
@@ -26,7 +27,7 @@ export function PlansPage() {
                     <td><a href={`/assets/${p.asset.id}`}>{p.asset.name}</a></td>
                     <td data-label="Every">{[p.every_days ? plural(p.every_days, 'day') : '', p.every_units ? quantity(p.every_units, p.meter?.unit) : ''].filter(Boolean).join(' or ')}</td>
                     <td class="to-go">{p.units_to_go == null ? <span class="muted">by calendar</span> : <UnitsToGo plan={p} />}</td>
-                    <td><DueText plan={p} zone={localZone()} /></td>
+                    <td><DueText plan={p} zone={zoneOf(p.asset)} /></td>
                   </tr>
                 ))}</tbody>
               </table></div>

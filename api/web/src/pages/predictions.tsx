@@ -4,6 +4,7 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { post } from '../api/client';
 import { invalidate, useList } from '../api/query';
 import { may } from '../api/session';
+import { useZones } from '../api/zones';
 import type { Prediction } from '../api/types';
 import { interval, lifeShort, num, span, words } from '../lib/format';
 import { navigate, setSearch, useLocation } from '../router';
@@ -20,6 +21,7 @@ const WHICH: Record<string, { text: string; query: string; empty: string }> = {
 export function PredictionsPage() {
   useTitle('Predictions');
   const { search } = useLocation();
+  const zoneOf = useZones();
   const which = search.get('which') ?? 'inbox';
   const chosen = WHICH[which] ?? WHICH['inbox']!;
   const list = useList<Prediction>(`/v1/predictions?${chosen.query}`, 30_000, 100);
@@ -65,7 +67,7 @@ export function PredictionsPage() {
                   <div>
                     <h2><a class="plain" href={`/assets/${p.asset.id}`}>{p.asset.name}</a></h2>
                     <p class="soft">{p.failure_mode?.name ?? 'Failure mode not known'}</p>
-                    <p class="small muted"><Tag shape={p.status === 'new' ? 'dot' : 'ring'}>{words(p.status)}</Tag> · revision {p.revision} · data to <Time at={p.window_end} /></p>
+                    <p class="small muted"><Tag shape={p.status === 'new' ? 'dot' : 'ring'}>{words(p.status)}</Tag> · revision {p.revision} · data to <Time at={p.window_end} zone={zoneOf(p.asset)} /></p>
                   </div>
                   <div>
                     <Range p={p.probability} low={p.p_low} high={p.p_high} />

@@ -8,7 +8,7 @@ import type { Task, TicketDetail, Transition } from '../api/types';
 import type { Page } from '../lib/paging';
 import { num, words } from '../lib/format';
 import { unitText } from '../lib/unit';
-import { Dialog, Head, Loading, PriorityTag, Problem, Tag, TicketState, Time, Timeline, useAction } from '../ui/parts';
+import { Dialog, Head, Loading, PriorityTag, Problem, Tag, TicketState, Time, Timeline, useAction, who } from '../ui/parts';
 import { ShapeMark } from '../ui/icons';
 import { useTitle } from '../ui/title';
 import { DecisionList } from './asset';
@@ -135,7 +135,7 @@ function TaskRow({ task, t, path }: { task: Task; t: TicketDetail; path: string 
     <li>
       <div class="row between">
         <span class="grow"><ShapeMarkRow done={Boolean(task.done_at)} /> {task.text}{!task.mandatory && <span class="muted small"> (optional)</span>}
-          <span class="sub small muted">{task.done_at ? <>done <Time at={task.done_at} zone={t.site.time_zone} /> by {task.done_by}{resultText(task)}</> : <>{words(task.kind).toLowerCase()}{limits && `, ${limits} ${unitText(task.unit)}`}</>}</span>
+          <span class="sub small muted">{task.done_at ? <>done <Time at={task.done_at} zone={t.site.time_zone} /> by {who(task.done_by)}{resultText(task)}</> : <>{words(task.kind).toLowerCase()}{limits && `, ${limits} ${unitText(task.unit)}`}</>}</span>
         </span>
         {!task.done_at && may('tickets:write') && (
           <form class="row" onSubmit={finish}>

@@ -5,6 +5,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type { ApiError } from '../api/client';
 import type { Alarm, AssetStatus, HistoryEvent, Level, Severity, TicketStatus } from '../api/types';
 import { useNow, type ListResult, type Result } from '../api/query';
+import { session } from '../api/session';
 import { num, percent, words } from '../lib/format';
 import { band, BAND_TEXT, GOOD_FROM, POOR_BELOW, type Band } from '../lib/health';
 import { localZone, moment, relative } from '../lib/time';
@@ -224,12 +225,21 @@ export function Timeline({ events, zone }: { events: HistoryEvent[]; zone?: stri
       {events.map((e, i) => (
         <li key={i}>
           <span class="strong">{words(e.kind)}</span>{' '}
-          <span class="muted small"><Time at={e.at} zone={zone} seconds /> · {e.actor}</span>
+          <span class="muted small"><Time at={e.at} zone={zone} seconds /> · {who(e.actor)}</span>
           {detailText(e.detail) && <p class="soft small">{detailText(e.detail)}</p>}
         </li>
       ))}
     </ol>
   );
+}
+
+/** Ids of people mean nothing to people, except that one may say "you". */
+export function who(actor: string | null | undefined): string {
+  if (!actor) return 'nobody';
+  if (actor === session()?.user.id) return 'you';
+  if (actor.startsWith('usr_')) return `person …${actor.slice(-6)}`;
+  if (actor.startsWith('key_')) return `API key …${actor.slice(-6)}`;
+  return actor;
 }
 
 function detailText(detail: Record<string, unknown> | undefined): string {

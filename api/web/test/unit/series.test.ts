@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { columns, joinTail, sentence, summarise, thin, type SeriesData } from '../../src/lib/series';
+import { columns, joinTail, rebucket, sentence, summarise, thin, type SeriesData } from '../../src/lib/series';
 
 const flat = (ts: number[], mean: (number | null)[] = ts): SeriesData => ({ ts, min: mean, max: mean, mean, n: ts.map(() => 1) });
 
@@ -32,6 +32,18 @@ describe('joinTail', () => {
 
   it('keeps everything when the tail is empty', () => {
     expect(joinTail(flat([0, 10]), flat([]), 0).ts).toEqual([0, 10]);
+  });
+});
+
+describe('rebucket', () => {
+  it('weighs means by their readings and keeps the extremes', () => {
+    const fine: SeriesData = { ts: [100, 104, 109, 110, 131], min: [1, 0, 5, 7, 2], max: [1, 9, 5, 7, 2], mean: [1, 4, null, 7, 2], n: [1, 3, 0, 1, 1] };
+    expect(rebucket(fine, 90, 10)).toEqual({ ts: [100, 110, 130], min: [0, 7, 2], max: [9, 7, 2], mean: [3.25, 7, 2], n: [4, 1, 1] });
+  });
+
+  it('leaves alone what has no width', () => {
+    const one = flat([1, 2]);
+    expect(rebucket(one, 0, 0)).toBe(one);
   });
 });
 

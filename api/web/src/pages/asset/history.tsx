@@ -6,7 +6,7 @@ import type { Result } from '../../api/query';
 import type { Alarm, Asset, Channel, FactorDetail, Series } from '../../api/types';
 import { query, type Page } from '../../lib/paging';
 import { num, quantity, span, words } from '../../lib/format';
-import { columns, joinTail, sentence, summarise, thin, type Columns } from '../../lib/series';
+import { columns, joinTail, rebucket, sentence, summarise, thin, type Columns } from '../../lib/series';
 import { unitText } from '../../lib/unit';
 import { moment } from '../../lib/time';
 import { Chart } from '../../ui/chart';
@@ -148,25 +148,25 @@ function useSeries(id: string, span: Span, seconds: number): { loaded: Loaded | 
     const round = async () => {
       try {
         const now = Date.now() / 1e3;
-        const from = span.live ? now - seconds : span.from;
+        // Buckets that begin at multiples of their width stay the same ones while the window slides over them.
+        const width = Math.max(1, Math.ceil(seconds / POINTS));
+        const from = span.live ? Math.floor((now - seconds) / width) * width : span.from;
         const to = span.live ? now : span.to;
+        const whole = async (): Promise<Series> => (span.live ? ask(from, from + (POINTS + 1) * width, POINTS + 1) : ask(from, to, POINTS));
         const old = have.current;
         const last = old?.key === key ? old.series.data.ts[old.series.data.ts.length - 1] : undefined;
-        // The tail begins one bucket before the last known one, which was not complete then. Every 40th time all of
-        // it is fetched, because late readings may have filled earlier buckets.
+        // The tail begins with the last known bucket, which was not complete then. Every 40th time all of it is
+        // fetched, because late readings may have filled earlier buckets.
         if (span.live && old?.key === key && last !== undefined && asked % 40 !== 0) {
-          const start = Math.max(from, last - (old.series.raw ? 0.001 : 2 * old.series.bucket_s));
-          const share = Math.max(4, Math.ceil((POINTS * (to - start)) / seconds));
-          const tail = await ask(start, to, Math.min(POINTS, old.series.raw ? POINTS : share));
-          if (tail.raw === old.series.raw || tail.data.ts.length === 0) {
-            show({ key, from, to, series: { ...old.series, data: joinTail(old.series.data, tail.data, from) } });
-          } else if (!old.series.raw && old.series.bucket_s > 0) {
-            show({ key, from, to, series: { ...old.series, data: joinTail(old.series.data, tail.data, from) } });
+          const tail = await ask(Math.max(from, last), now + 60, POINTS);
+          if (old.series.raw && !tail.raw) {
+            show({ key, from, to, series: await whole() });
           } else {
-            show({ key, from, to, series: await ask(from, to, POINTS) });
+            const data = old.series.raw ? tail.data : rebucket(tail.data, last, old.series.bucket_s);
+            show({ key, from, to, series: { ...old.series, data: joinTail(old.series.data, data, from) } });
           }
         } else {
-          show({ key, from, to, series: await ask(from, to, POINTS) });
+          show({ key, from, to, series: await whole() });
         }
         asked++;
       } catch (e) {
