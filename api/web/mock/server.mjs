@@ -240,7 +240,7 @@ async function page(path, res) {
     if (!candidate) continue;
     try {
       const data = await readFile(join(DIST, candidate));
-      res.writeHead(200, { ...headers, 'content-type': TYPES[extname(candidate)] ?? 'application/octet-stream', 'cache-control': candidate.startsWith('static/') ? 'public, max-age=31536000, immutable' : 'no-cache' });
+      res.writeHead(200, { ...headers, 'content-type': TYPES[extname(candidate)] ?? 'application/octet-stream', 'cache-control': candidate.startsWith('assets/') ? 'public, max-age=31536000, immutable' : 'no-cache' });
       return res.end(data);
     } catch (error) {
       if (error.code !== 'ENOENT' && error.code !== 'EISDIR') throw error;

@@ -20,10 +20,11 @@ type Params = Record<string, string>;
 type PageComponent = ComponentType<{ params: Params }>;
 interface Route { pattern: string; title: string; load: () => Promise<PageComponent> | PageComponent }
 
+// Not /assets/:id: there the bundled files are, and a missing file must be a plain 404.
 // The fleet and the sign-in come with the first view, everything else when it is needed.
 const ROUTES: Route[] = [
   { pattern: '/', title: 'Fleet', load: () => FleetPage },
-  { pattern: '/assets/:id', title: 'Asset', load: () => import('./pages/asset').then((m) => m.AssetPage) },
+  { pattern: '/fleet/:id', title: 'Asset', load: () => import('./pages/asset').then((m) => m.AssetPage) },
   { pattern: '/q/:token', title: 'Asset', load: () => import('./pages/qr').then((m) => m.QrPage) },
   { pattern: '/alarms', title: 'Alarms', load: () => import('./pages/alarms').then((m) => m.AlarmsPage) },
   { pattern: '/alarms/:id', title: 'Alarm', load: () => import('./pages/alarms').then((m) => m.AlarmPage) },
@@ -68,7 +69,7 @@ const NAV = [
 ];
 
 function current(to: string, path: string): boolean {
-  if (to === '/') return path === '/' || path.startsWith('/assets/');
+  if (to === '/') return path === '/' || path.startsWith('/fleet/');
   return path === to || path.startsWith(`${to}/`);
 }
 

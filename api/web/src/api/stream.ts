@@ -21,36 +21,44 @@ function become(next: LiveState): void {
   for (const watcher of watchers) watcher();
 }
 
-/** What a change of this kind makes old. */
-export function touched(kind: string): string[] {
+/** What a change of this kind makes old. The pages of other assets than its own are left alone. */
+export function touched(kind: string, asset: string | null = null): string[] {
   const [topic] = kind.split('.');
+  const assets = ['/v1/overview', '/v1/assets?', '/v1/assets#', asset ? `/v1/assets/${asset}` : '/v1/assets/'];
   switch (topic) {
-    case 'alarm': return ['/v1/alarms', '/v1/overview', '/v1/assets', '/v1/cases'];
+    // The server no longer has what happened since: look at everything anew.
+    case 'reset': return ['/v1/'];
+    case 'alarm': return ['/v1/alarms', '/v1/cases', ...assets];
     case 'case': return ['/v1/cases', '/v1/overview'];
-    case 'ticket': return ['/v1/tickets', '/v1/overview', '/v1/cases', '/v1/assets', '/v1/decisions'];
+    case 'decision': return ['/v1/decisions', '/v1/cases'];
+    case 'ticket': return ['/v1/tickets', '/v1/cases', '/v1/decisions', ...assets];
     case 'prediction': return ['/v1/predictions', '/v1/overview', '/v1/cases'];
     case 'plan':
     case 'occurrence':
     case 'meter': return ['/v1/plans', '/v1/overview'];
-    case 'asset': return ['/v1/assets', '/v1/overview'];
+    case 'asset': return assets;
     case 'dead_letter':
     case 'ledger': return ['/v1/ledger', '/v1/dead-letters', '/v1/overview'];
     default: return ['/v1/overview'];
   }
 }
 
-// Many events may come in one moment (a whole plant starts up): one refresh a second is enough for eyes.
+// The first change is shown at once; many in a row (a whole plant is assessed) are shown every 3 seconds.
+const SOON_MS = 150;
+const APART_MS = 3000;
 const pending = new Set<string>();
 let flushing: ReturnType<typeof setTimeout> | undefined;
+let flushed = 0;
 
-function mark(kind: string): void {
-  for (const prefix of touched(kind)) pending.add(prefix);
+function mark(kind: string, asset: string | null): void {
+  for (const prefix of touched(kind, asset)) pending.add(prefix);
   flushing ??= setTimeout(() => {
     flushing = undefined;
+    flushed = Date.now();
     const all = [...pending];
     pending.clear();
     invalidate(...all);
-  }, 1000);
+  }, Math.max(SOON_MS, flushed + APART_MS - Date.now()));
 }
 
 /** Runs until the returned function is called. */
@@ -89,7 +97,8 @@ export function startStream(): () => void {
     if (resumed && !lastId) invalidate('/v1/');
     const parser = new EventParser((event) => {
       lastId = event.id || lastId;
-      mark(kindOf(event.event, event.data));
+      const { kind, asset } = changeOf(event.event, event.data);
+      mark(kind, asset);
     });
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let silence: ReturnType<typeof setTimeout> | undefined;
@@ -136,12 +145,12 @@ export function startStream(): () => void {
   };
 }
 
-function kindOf(event: string, data: string): string {
-  if (event && event !== 'message') return event;
+function changeOf(event: string, data: string): { kind: string; asset: string | null } {
   try {
-    return String((JSON.parse(data) as { kind?: unknown }).kind ?? '');
+    const change = JSON.parse(data) as { kind?: unknown; asset_id?: unknown };
+    return { kind: event !== 'message' ? event : String(change.kind ?? ''), asset: typeof change.asset_id === 'string' ? change.asset_id : null };
   } catch {
-    return '';
+    return { kind: event, asset: null };
   }
 }
 

@@ -77,7 +77,7 @@ function AlarmRow({ a, zone }: { a: Alarm; zone: string }) {
     <tr class="hover" data-alarm={a.id}>
       <td><SeverityTag severity={a.severity} /></td>
       <td><a class="strong plain" href={`/alarms/${a.id}`}>{a.rule.name}</a><span class="sub">{a.failure_mode?.name ?? words(a.rule.kind)}</span></td>
-      <td><a href={`/assets/${a.asset.id}`}>{a.asset.name}</a></td>
+      <td><a href={`/fleet/${a.asset.id}`}>{a.asset.name}</a></td>
       <td class="num"><span class="nowrap">{alarmValue(a, a.last_value)}</span><span class="sub nowrap">limit {alarmValue(a, a.limit_value)}</span><span class="sub nowrap">peak {alarmValue(a, a.peak_value)}</span></td>
       <td><AlarmState alarm={a} />{a.flap_count > 0 && <span class="sub">came back {a.flap_count}×</span>}</td>
       <td class="small" data-label="Since"><Time at={a.active_at ?? a.pending_since} zone={zone} />{a.case_id && <span class="sub"><a href={`/cases/${a.case_id}`}>case</a></span>}</td>
@@ -134,7 +134,7 @@ export function AlarmPage({ params }: { params: Record<string, string> }) {
   return (
     <>
       <p class="crumbs"><a href="/alarms">Alarms</a></p>
-      <Head title={a.rule.name} aside={<AlarmActions a={a} />}><a href={`/assets/${a.asset.id}`}>{a.asset.name}</a>{a.failure_mode && ` · ${a.failure_mode.name}`}</Head>
+      <Head title={a.rule.name} aside={<AlarmActions a={a} />}><a href={`/fleet/${a.asset.id}`}>{a.asset.name}</a>{a.failure_mode && ` · ${a.failure_mode.name}`}</Head>
       <div class="grid2">
         <section class="card" aria-label="State"><div class="body"><dl class="kv">
           <dt>Severity</dt><dd><SeverityTag severity={a.severity} /></dd>

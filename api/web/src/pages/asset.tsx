@@ -77,7 +77,7 @@ function AssetHead({ a }: { a: Asset }) {
         <details>
           <summary>Nameplate and parts</summary>
           <dl class="kv">{facts.map(([k, v]) => <div key={k} class="contents"><dt>{k}</dt><dd>{v}</dd></div>)}
-            {(a.children?.length ?? 0) > 0 && <div class="contents"><dt>Parts</dt><dd>{a.children!.map((c, i) => <span key={c.id}>{i > 0 && ', '}<a href={`/assets/${c.id}`}>{c.name}</a></span>)}</dd></div>}
+            {(a.children?.length ?? 0) > 0 && <div class="contents"><dt>Parts</dt><dd>{a.children!.map((c, i) => <span key={c.id}>{i > 0 && ', '}<a href={`/fleet/${c.id}`}>{c.name}</a></span>)}</dd></div>}
           </dl>
         </details>
       )}

@@ -30,7 +30,7 @@ export function CasesPage() {
                   <tr key={c.id} class="hover">
                     <td><SeverityTag severity={c.severity} /></td>
                     <td><a class="strong plain" href={`/cases/${c.id}`}>{c.title}</a><span class="sub">{c.failure_mode?.name ?? 'failure mode not known yet'}{c.closed_at && ` · closed${c.close_reason ? `: ${words(c.close_reason).toLowerCase()}` : ''}`}</span></td>
-                    <td><a href={`/assets/${c.asset.id}`}>{c.asset.name}</a></td>
+                    <td><a href={`/fleet/${c.asset.id}`}>{c.asset.name}</a></td>
                     <td>{plural(typeof c.alarms === 'number' ? c.alarms : c.alarms.length, 'alarm')}</td>
                     <td>{c.ticket ? <a class="pill plain" href={`/tickets/${c.ticket.id}`}><TicketState status={c.ticket.status} />#{c.ticket.number}</a> : <span class="muted small">no ticket</span>}</td>
                     <td class="small" data-label="Opened"><Time at={c.opened_at} zone={zoneOf(c.asset)} /></td>
@@ -58,7 +58,7 @@ export function CasePage({ params }: { params: Record<string, string> }) {
     <>
       <p class="crumbs"><a href="/cases">Cases</a></p>
       <Head title={c.title} aside={<SeverityTag severity={c.severity} />}>
-        <a href={`/assets/${c.asset.id}`}>{c.asset.name}</a> · {c.failure_mode?.name ?? 'failure mode not known yet'} · opened <Time at={c.opened_at} zone={zone} />{c.closed_at && <>, closed <Time at={c.closed_at} zone={zone} />{c.close_reason && ` (${words(c.close_reason).toLowerCase()})`}</>}
+        <a href={`/fleet/${c.asset.id}`}>{c.asset.name}</a> · {c.failure_mode?.name ?? 'failure mode not known yet'} · opened <Time at={c.opened_at} zone={zone} />{c.closed_at && <>, closed <Time at={c.closed_at} zone={zone} />{c.close_reason && ` (${words(c.close_reason).toLowerCase()})`}</>}
       </Head>
       <div class="grid2">
         <div class="stack">

@@ -278,7 +278,7 @@ function Rows({ assets }: { assets: Asset[] }) {
         <tbody>
           {assets.map((a) => (
             <tr key={a.id} class={`hover${a.health?.stale ? ' is-stale' : ''}`}>
-              <td><a class="name" href={`/assets/${a.id}`}>{a.name}</a><span class="sub">{a.class.name}{a.area ? ` · ${a.area.name}` : ''}</span></td>
+              <td><a class="name" href={`/fleet/${a.id}`}>{a.name}</a><span class="sub">{a.class.name}{a.area ? ` · ${a.area.name}` : ''}</span></td>
               <td><HealthBar value={a.health?.value} stale={a.health?.stale ?? false} /></td>
               <td class="soft small"><span class="factor clip">{factorText(a)}</span><StaleNote a={a} /></td>
               <td class="num small" data-label="Fails within 30 days">{a.p_fail_30d ? <>{percent(a.p_fail_30d.p)} <span class="sub nowrap">{bounds(a.p_fail_30d.low, a.p_fail_30d.high)}</span></> : <span class="muted">not known</span>}</td>
@@ -296,7 +296,7 @@ function Tiles({ assets }: { assets: Asset[] }) {
   return (
     <div class="tiles">
       {assets.map((a) => (
-        <a key={a.id} class={`tile${a.health?.stale ? ' is-stale' : ''}`} href={`/assets/${a.id}`}>
+        <a key={a.id} class={`tile${a.health?.stale ? ' is-stale' : ''}`} href={`/fleet/${a.id}`}>
           <span><span class="name">{a.name}</span><br /><span class="small muted">{a.class.name}</span></span>
           <HealthBar value={a.health?.value} stale={a.health?.stale ?? false} />
           <span class="foot">{a.status !== 'operational' && <StatusTag status={a.status} />}<WorkTags a={a} /></span>

@@ -24,7 +24,7 @@ export function PlansPage() {
                 <tbody>{[...plans].sort((a, b) => key(a).localeCompare(key(b))).map((p) => (
                   <tr key={p.id} class="hover">
                     <td><span class="strong">{p.name}</span><span class="sub">{words(p.basis).toLowerCase()} interval{!p.enabled && ' · switched off'}</span></td>
-                    <td><a href={`/assets/${p.asset.id}`}>{p.asset.name}</a></td>
+                    <td><a href={`/fleet/${p.asset.id}`}>{p.asset.name}</a></td>
                     <td data-label="Every">{[p.every_days ? plural(p.every_days, 'day') : '', p.every_units ? quantity(p.every_units, p.meter?.unit) : ''].filter(Boolean).join(' or ')}</td>
                     <td class="to-go">{p.units_to_go == null ? <span class="muted">by calendar</span> : <UnitsToGo plan={p} />}</td>
                     <td><DueText plan={p} zone={zoneOf(p.asset)} /></td>

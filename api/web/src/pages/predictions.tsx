@@ -51,7 +51,7 @@ export function PredictionsPage() {
     a: () => { if (open) void act(open, 'accept', {}, 'Accepted: a ticket will carry the work'); },
     d: () => { if (open) setAsking('dismiss'); },
     s: () => { if (open) setAsking('snooze'); },
-    o: () => { if (chosenRow) navigate(`/assets/${chosenRow.asset.id}`); },
+    o: () => { if (chosenRow) navigate(`/fleet/${chosenRow.asset.id}`); },
   });
   useEffect(() => setAt(0), [which]);
   return (
@@ -65,7 +65,7 @@ export function PredictionsPage() {
               <li key={p.id} ref={(el) => { refs.current[i] = el; }} tabIndex={-1} class={`card${i === index ? ' chosen' : ''}`} aria-current={i === index ? 'true' : undefined} onClick={() => setAt(i)}>
                 <div class="inbox-row">
                   <div>
-                    <h2><a class="plain" href={`/assets/${p.asset.id}`}>{p.asset.name}</a></h2>
+                    <h2><a class="plain" href={`/fleet/${p.asset.id}`}>{p.asset.name}</a></h2>
                     <p class="soft">{p.failure_mode?.name ?? 'Failure mode not known'}</p>
                     <p class="small muted"><Tag shape={p.status === 'new' ? 'dot' : 'ring'}>{words(p.status)}</Tag> · revision {p.revision} · data to <Time at={p.window_end} zone={zoneOf(p.asset)} /></p>
                   </div>

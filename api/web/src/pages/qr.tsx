@@ -10,7 +10,7 @@ export function QrPage({ params }: { params: Record<string, string> }) {
   const asset = useQuery<Asset>(`/v1/assets/by-qr/${encodeURIComponent(params['token'] ?? '')}`);
   const id = asset.data?.id;
   useEffect(() => {
-    if (id) navigate(`/assets/${id}`, true);
+    if (id) navigate(`/fleet/${id}`, true);
   }, [id]);
   if (asset.error) return <><Head title="Asset by its code" /><Problem error={asset.error} retry={asset.refresh} /></>;
   return <Loading label="Looking for the asset" />;

@@ -26,7 +26,7 @@ export function TicketPage({ params }: { params: Record<string, string> }) {
     <>
       <p class="crumbs"><a href="/tickets">Tickets</a> / #{t.number}</p>
       <Head title={t.title} aside={<span class="row"><PriorityTag priority={t.priority} /><span class="pill"><TicketState status={t.status} /></span></span>}>
-        <a href={`/assets/${t.asset.id}`}>{t.asset.name}</a> · {t.site.name}
+        <a href={`/fleet/${t.asset.id}`}>{t.asset.name}</a> · {t.site.name}
       </Head>
       <div class="grid2">
         <div class="stack">

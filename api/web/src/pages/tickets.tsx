@@ -39,7 +39,7 @@ export function TicketsPage() {
                   return (
                     <tr key={t.id} class="hover">
                       <td><a class="strong plain" href={`/tickets/${t.id}`}>#{t.number} {t.title}</a><span class="sub">by {words(t.origin).toLowerCase()}{t.failure_mode && ` · ${t.failure_mode.name}`}</span></td>
-                      <td><a href={`/assets/${t.asset.id}`}>{t.asset.name}</a><span class="sub">{t.site.name}</span></td>
+                      <td><a href={`/fleet/${t.asset.id}`}>{t.asset.name}</a><span class="sub">{t.site.name}</span></td>
                       <td><PriorityTag priority={t.priority} /></td>
                       <td><TicketState status={t.status} /></td>
                       <td data-label="Assigned to">{t.assignee?.name ?? <span class="muted">nobody</span>}</td>

@@ -75,6 +75,9 @@ describe('stream', () => {
     expect(touched('alarm.raised')).toContain('/v1/alarms');
     expect(touched('ticket.transitioned')).toContain('/v1/tickets');
     expect(touched('something.new')).toEqual(['/v1/overview']);
+    expect(touched('asset.health_changed', 'ast_1')).toContain('/v1/assets/ast_1');
+    expect(touched('asset.health_changed', 'ast_1')).not.toContain('/v1/assets/');
+    expect(touched('reset')).toEqual(['/v1/']);
   });
 });
 
