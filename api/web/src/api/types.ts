@@ -77,6 +77,7 @@ export interface Asset {
   attributes?: Record<string, unknown>;
   children?: Named[];
   devices?: Named[];
+  failure_modes?: FailureMode[];
 }
 
 export interface Channel {
@@ -258,6 +259,11 @@ export interface TicketDetail extends Ticket {
   events: HistoryEvent[];
   decision?: Decision | null;
   status_reason?: string | null;
+  scheduled_start?: string | null;
+  scheduled_end?: string | null;
+  outcome?: string | null;
+  cause?: string | null;
+  remedy?: string | null;
 }
 
 export interface Transition { to: TicketStatus; allowed: boolean; missing: { code: string; detail: string }[] }
@@ -271,7 +277,7 @@ export interface Plan {
   meter?: { id: string; name: string; unit: string; total: number } | null;
   every_units?: number | null;
   units_to_go?: number | null;
-  next_due?: { date: string; low?: string | null; high?: string | null; explanation: string } | null;
+  next_due?: { date?: string | null; low?: string | null; high?: string | null; explanation: string } | null;
   open_occurrence?: { id: string; sequence: number; status: string; due_date: string; ticket_id?: string | null } | null;
   enabled: boolean;
   row_version: number;

@@ -101,8 +101,19 @@ export function PredictionsPage() {
   );
 }
 
+const DISMISSALS: Record<string, string> = {
+  false_alarm: 'False alarm',
+  sensor_fault: 'Fault of the sensor',
+  known_issue: 'Known already',
+  expected_operation: 'Expected in this operation',
+  already_planned: 'Work is planned already',
+  not_economic: 'Not worth the work',
+  other: 'Something else',
+};
+
 function ReviewDialog({ what, p, busy, onClose, onGo }: { what: 'dismiss' | 'snooze'; p: Prediction; busy: boolean; onClose: () => void; onGo: (body: unknown) => void }) {
   const [reason, setReason] = useState('');
+  const [text, setText] = useState('');
   const [days, setDays] = useState('3');
   const snooze = what === 'snooze';
   return (
@@ -110,12 +121,18 @@ function ReviewDialog({ what, p, busy, onClose, onGo }: { what: 'dismiss' | 'sno
       <p class="soft">{p.asset.name}: {interval(p.probability, p.p_low, p.p_high)} within {span(p.horizon_h * 3600)}.</p>
       <form class="stack" onSubmit={(e) => {
         e.preventDefault();
-        onGo(snooze ? { until: new Date(Date.now() + Number(days) * 86_400_000).toISOString() } : { reason: reason.trim() });
+        onGo(snooze ? { until: new Date(Date.now() + Number(days) * 86_400_000).toISOString() } : { reason, ...(text.trim() ? { text: text.trim() } : {}) });
       }}>
         {snooze
           ? <div class="field"><span class="label">Until it is asked again</span><Segments label="For how long" wide value={days} onChange={setDays} options={[{ value: '1', text: '1 day' }, { value: '3', text: '3 days' }, { value: '7', text: '7 days' }, { value: '14', text: '14 days' }]} /></div>
-          : <label class="field"><span>Reason <span class="hint">(kept beside the prediction; the models are judged by it)</span></span><textarea required minLength={3} value={reason} onInput={(e) => setReason(e.currentTarget.value)} /></label>}
-        <div class="actions"><button type="button" class="btn quiet" onClick={onClose}>Cancel</button><button type="submit" class="btn primary" disabled={busy || (!snooze && reason.trim().length < 3)}>{snooze ? 'Snooze' : 'Dismiss'}</button></div>
+          : (
+            <>
+              <label class="field"><span>Reason <span class="hint">(kept beside the prediction; the models are judged by it)</span></span>
+                <select required value={reason} onChange={(e) => setReason(e.currentTarget.value)}><option value="">Choose</option>{Object.entries(DISMISSALS).map(([value, label]) => <option key={value} value={value}>{label}</option>)}</select></label>
+              <label class="field"><span>In your words {reason !== 'other' && <span class="hint">(if you like)</span>}</span><textarea required={reason === 'other'} value={text} onInput={(e) => setText(e.currentTarget.value)} /></label>
+            </>
+          )}
+        <div class="actions"><button type="button" class="btn quiet" onClick={onClose}>Cancel</button><button type="submit" class="btn primary" disabled={busy}>{snooze ? 'Snooze' : 'Dismiss'}</button></div>
       </form>
     </Dialog>
   );

@@ -1,11 +1,11 @@
 // Tickets: the work.
 
-import { useList } from '../api/query';
+import { useList, useNow } from '../api/query';
+import { useZones } from '../api/zones';
 import type { Ticket } from '../api/types';
 import { words } from '../lib/format';
 import { setSearch, useLocation } from '../router';
 import { Empty, Fetched, Head, More, PriorityTag, Segments, Tag, TicketState, Time } from '../ui/parts';
-import { useNow } from '../api/query';
 import { useTitle } from '../ui/title';
 
 const OPEN = 'open,accepted,planned,waiting_parts,waiting_window,scheduled,assigned,in_progress,on_hold';
@@ -21,6 +21,7 @@ export function TicketsPage() {
   const now = useNow(60_000);
   const { search } = useLocation();
   const which = search.get('which') ?? 'open';
+  const zoneOf = useZones();
   const chosen = WHICH[which] ?? WHICH['open']!;
   const list = useList<Ticket>(`/v1/tickets${chosen.query ? `?${chosen.query}` : ''}`, 30_000, 100);
   return (
@@ -34,7 +35,7 @@ export function TicketsPage() {
               <div class="scroll"><table class="cards">
                 <thead><tr><th>Ticket</th><th>Asset</th><th>Priority</th><th>State</th><th>Assigned to</th><th>Due</th><th>Made</th></tr></thead>
                 <tbody>{tickets.map((t) => {
-                  const zone = t.site.time_zone;
+                  const zone = t.site.time_zone ?? zoneOf(t.asset);
                   const over = t.due_at && new Date(t.due_at) < now && !['completed', 'closed', 'cancelled'].includes(t.status);
                   return (
                     <tr key={t.id} class="hover">

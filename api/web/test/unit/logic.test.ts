@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import type { Alarm, Asset, Case, Prediction } from '../../src/api/types';
+import type { Alarm, Asset, Case, Prediction, Transition } from '../../src/api/types';
 import { touched } from '../../src/api/stream';
 import { band, waterfall } from '../../src/lib/health';
 import { joinPages, query } from '../../src/lib/paging';
 import { backoff, EventParser, type StreamEvent } from '../../src/lib/sse';
 import { urgentFirst } from '../../src/pages/alarms';
 import { decisionRows, pick } from '../../src/pages/fleet';
+import { stepState } from '../../src/pages/ticket';
 import { payloadView } from '../../src/pages/ledger';
 import { match } from '../../src/router';
 
@@ -128,6 +129,18 @@ describe('fleet', () => {
   it('lists urgent alarms first, the newest of each severity before the others', () => {
     const alarm = (id: string, severity: Alarm['severity'], active_at: string): Alarm => ({ id, severity, active_at, pending_since: active_at }) as Alarm;
     expect(urgentFirst([alarm('a', 'warning', '2026-01-02'), alarm('b', 'critical', '2026-01-01'), alarm('c', 'warning', '2026-01-03')]).map((a) => a.id)).toEqual(['b', 'c', 'a']);
+  });
+});
+
+describe('ticket steps', () => {
+  const step = (allowed: boolean, ...codes: string[]): Transition => ({ to: 'completed', allowed, missing: codes.map((code) => ({ code, detail: code })) });
+
+  it('asks for what can be said with the step, and names what has to happen first', () => {
+    expect(stepState(step(true))).toBe('go');
+    expect(stepState(step(false, 'reason.missing'))).toBe('ask');
+    expect(stepState(step(false, 'coding.cause', 'coding.remedy'))).toBe('ask');
+    expect(stepState(step(false, 'coding.cause', 'tasks.open'))).toBe('blocked');
+    expect(stepState(step(false))).toBe('blocked');
   });
 });
 
