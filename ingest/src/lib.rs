@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+pub mod bench;
 pub mod codec;
 pub mod config;
 pub mod cursor;
@@ -24,6 +25,7 @@ pub mod front_door;
 mod limit_alarm;
 mod metrics;
 pub mod registry;
+pub mod replay;
 pub mod validate;
 pub mod writer;
 

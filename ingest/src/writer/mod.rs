@@ -45,7 +45,7 @@ use crate::registry::{Gateway, Registry};
 use crate::validate::TimeLimits;
 
 pub(crate) use prepared::Prepared;
-pub(crate) use transaction::{Done, Failure, run as run_transaction};
+pub(crate) use transaction::{Done, Failure, replay_one, run as run_transaction};
 
 /// What became of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

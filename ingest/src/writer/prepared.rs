@@ -64,7 +64,9 @@ impl Prepared {
         if valid.events_refused > 0 {
             metrics::events_refused(valid.events_refused);
             let detail = format!("{} events with a bad device name, code or time stamp", valid.events_refused);
-            prepared.letters.push(prepared.raw_letter("bad_event", &detail, 0));
+            let mut letter = prepared.raw_letter("bad_event", &detail, 0);
+            letter.format = "events".to_owned();
+            prepared.letters.push(letter);
         }
         let mut by_reason: BTreeMap<&'static str, Vec<&Reject>> = BTreeMap::new();
         for reject in &valid.rejects {

@@ -64,21 +64,53 @@ pub(crate) async fn run(
     if !ledger::claim_token(&mut transaction, token).await? {
         return Err(Failure::CommittedBefore);
     }
-    let done = store(&mut transaction, payloads, alarms).await?;
+    let (done, entries) = store(&mut transaction, payloads, alarms).await?;
+    write_ledger(&mut transaction, payloads, &entries).await?;
     match transaction.commit().await {
-        Ok(()) => Ok(done),
+        Ok(()) => {
+            alarms.keep();
+            Ok(done)
+        }
         // The database's own answer to COMMIT about the data: it was rolled back.
         Err(error) if super::speaks_of_data(&error) => Err(Failure::Before(error)),
         Err(error) => Err(Failure::DuringCommit(error, Box::new(done))),
     }
 }
 
-/// Everything but COMMIT. Also the way of a replay of dead letters.
-pub(crate) async fn store(
+/// Stores the readings of a dead letter and marks it, in one transaction. `None`: it was replayed or
+/// discarded meanwhile.
+pub(crate) async fn replay_one(
+    pool: &PgPool,
+    payload: &Prepared,
+    letter: &DeadLetter,
+    alarms: &mut LimitAlarms,
+) -> Result<Option<Entry>, sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    if dead_letter::mark_replayed(&mut transaction, &[letter.id]).await?.is_empty() {
+        return Ok(None);
+    }
+    let (done, mut entries) = store(&mut transaction, std::slice::from_ref(payload), alarms).await?;
+    for entry in &mut entries {
+        // It was counted when it came. What stood as rejected is not any more; of one that could not
+        // be read at all, nobody knew how many readings it held.
+        let before = i64::from(letter.readings);
+        entry.payloads = 0;
+        entry.received -= before;
+        entry.rejected -= before;
+        entry.payloads_dead = if before == 0 { -1 } else { 0 };
+    }
+    write_ledger(&mut transaction, std::slice::from_ref(payload), &entries).await?;
+    transaction.commit().await?;
+    alarms.keep();
+    Ok(Some(done.totals))
+}
+
+/// Everything but the ledger and COMMIT. Returns what each payload adds to the ledger.
+async fn store(
     connection: &mut PgConnection,
     payloads: &[Prepared],
     alarms: &mut LimitAlarms,
-) -> Result<Done, sqlx::Error> {
+) -> Result<(Done, Vec<Entry>), sqlx::Error> {
     let mut done = Done { outcomes: vec![Outcome::Committed; payloads.len()], ..Done::default() };
     let taken = move_cursors(connection, payloads, &mut done).await?;
     let mut entries: Vec<Entry> = payloads.iter().map(|_| Entry { payloads: 1, ..Entry::default() }).collect();
@@ -132,11 +164,10 @@ pub(crate) async fn store(
         dead_letter::insert(connection, &letters).await?;
     }
     done.alarms = alarms.evaluate(connection, payloads, &rows).await?;
-    write_ledger(connection, payloads, &entries).await?;
     for entry in &entries {
         add(&mut done.totals, entry);
     }
-    Ok(done)
+    Ok((done, entries))
 }
 
 /// Sorts `rows` and stores them. Afterwards `rows` holds those that are new.

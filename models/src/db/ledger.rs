@@ -295,3 +295,13 @@ pub async fn add(connection: &mut PgConnection, entries: &[DayEntry]) -> Result<
     .await?;
     Ok(())
 }
+
+/// Readings of all gateways: stored, and told to be there twice (duplicate or conflict).
+///
+/// # Errors
+/// When the database does.
+pub async fn totals(connection: &mut PgConnection) -> Result<(i64, i64), sqlx::Error> {
+    sqlx::query_as("SELECT coalesce(sum(stored), 0)::int8, coalesce(sum(duplicate + conflict), 0)::int8 FROM ledger")
+        .fetch_one(connection)
+        .await
+}

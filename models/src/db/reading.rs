@@ -169,3 +169,30 @@ pub async fn insert_events(connection: &mut PgConnection, events: &[DiscreteEven
     .await?;
     Ok(done.rows_affected())
 }
+
+/// A database of its own for a measurement, beside the one `url` names, with the schema in it.
+/// Returns its address. The caller drops it by [`drop_scratch`].
+///
+/// # Errors
+/// When `url`'s role may not create databases.
+pub async fn make_scratch(url: &str, name: &str) -> anyhow::Result<String> {
+    use sqlx::{ConnectOptions, Connection, Executor};
+    let options: sqlx::postgres::PgConnectOptions = url.parse()?;
+    let mut connection = options.connect().await?;
+    connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE \"{name}\" TEMPLATE template0"))).await?;
+    connection.close().await?;
+    let scratch = options.database(name).to_url_lossy().to_string();
+    super::migrate(&scratch).await?;
+    Ok(scratch)
+}
+
+/// # Errors
+/// When the database does.
+pub async fn drop_scratch(url: &str, name: &str) -> anyhow::Result<()> {
+    use sqlx::{ConnectOptions, Connection, Executor};
+    let options: sqlx::postgres::PgConnectOptions = url.parse()?;
+    let mut connection = options.connect().await?;
+    connection.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"))).await?;
+    connection.close().await?;
+    Ok(())
+}

@@ -176,3 +176,25 @@ pub async fn add_channels(
     .await?;
     Ok(done.rows_affected())
 }
+
+/// A gateway by its id.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct GatewayRow {
+    pub gateway_id: GatewayId,
+    pub tenant_id: TenantId,
+    pub tenant_slug: String,
+    pub slug: String,
+    pub max_channels: i32,
+}
+
+/// # Errors
+/// When the database does.
+pub async fn gateway(connection: &mut PgConnection, id: GatewayId) -> Result<Option<GatewayRow>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT g.id AS gateway_id, g.tenant_id, t.slug AS tenant_slug, g.slug, g.max_channels
+         FROM gateway g JOIN tenant t ON t.id = g.tenant_id WHERE g.id = $1",
+    )
+    .bind(id)
+    .fetch_optional(connection)
+    .await
+}
