@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { start, EMAIL, PASSWORD } from './server.mjs';
 
 const mock = await start(0);
-const child = spawn(process.execPath, ['--test', '--test-concurrency=1', 'test/browser/'], {
+const child = spawn(process.execPath, ['--test', 'test/browser/pages.test.mjs'], {
   stdio: 'inherit',
   env: { ...process.env, FOREWARN_URL: mock.url, FOREWARN_EMAIL: EMAIL, FOREWARN_PASSWORD: PASSWORD },
 });

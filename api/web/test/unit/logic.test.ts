@@ -7,6 +7,7 @@ import { backoff, EventParser, type StreamEvent } from '../../src/lib/sse';
 import { urgentFirst } from '../../src/pages/alarms';
 import { decisionRows, pick } from '../../src/pages/fleet';
 import { stepState } from '../../src/pages/ticket';
+import { usualRange } from '../../src/pages/asset/history';
 import { payloadView } from '../../src/pages/ledger';
 import { match } from '../../src/router';
 
@@ -130,6 +131,13 @@ describe('fleet', () => {
     const alarm = (id: string, severity: Alarm['severity'], active_at: string): Alarm => ({ id, severity, active_at, pending_since: active_at }) as Alarm;
     expect(urgentFirst([alarm('a', 'warning', '2026-01-02'), alarm('b', 'critical', '2026-01-01'), alarm('c', 'warning', '2026-01-03')]).map((a) => a.id)).toEqual(['b', 'c', 'a']);
   });
+});
+
+describe('the range a chart begins with', () => {
+  const now = 1_800_000_000;
+  it.each([
+    [now - 10, null, '24h'], [now - 10, now - 600, '1h'], [now - 10, now - 7200, '24h'], [now - 86_400, null, '7d'], [now - 10 * 86_400, null, '30d'], [now - 900 * 86_400, null, 'custom'], [null, null, '24h'],
+  ])('newest %s, beginning %s: %s', (newest, begins, range) => expect(usualRange(newest, begins, now)).toBe(range));
 });
 
 describe('ticket steps', () => {

@@ -32,12 +32,17 @@ export function HistoryCard({ asset, channels, alarms, factors }: {
 }) {
   const zone = asset.site.time_zone;
   const all = channels.data?.data;
-  const [range, setRange] = useState('24h');
+  const [chosenRange, setRange] = useState<string | null>(null);
   const [custom, setCustom] = useState<{ from: number; to: number } | null>(null);
+  const [begins, setBegins] = useState<number | null>(null);
+  const newest = useMemo(() => newestReading(all ?? []), [all === undefined]);
+  const usual = usualRange(newest, begins, Date.now() / 1e3);
+  const range = chosenRange ?? usual;
   const [picked, setPicked] = useState<string[] | null>(null);
   const chosen = useMemo(() => picked ?? (all ? suggested(all, alarms, factors) : []), [picked, all === undefined, factors.length > 0]);
-  const chart: Span = range === 'custom' && custom
-    ? { ...custom, live: false, say: 'the chosen time' }
+  const stretch = custom ?? (newest !== null ? { from: newest - 7 * 86_400, to: newest + 60 } : null);
+  const chart: Span = range === 'custom' && stretch
+    ? { ...stretch, live: false, say: 'the chosen time' }
     : { from: 0, to: 0, live: true, say: RANGES[range]?.say ?? 'the last 24 hours' };
   const seconds = RANGES[range]?.seconds ?? 86_400;
   const toggle = (id: string) => {
@@ -67,13 +72,14 @@ export function HistoryCard({ asset, channels, alarms, factors }: {
               setRange(v);
             }} options={[...Object.entries(RANGES).map(([value, r]) => ({ value, text: r.text })), { value: 'custom', text: 'Custom' }]} /></span>
           </div>
-          {range === 'custom' && custom && <CustomRange value={custom} onChange={setCustom} />}
+          {range === 'custom' && stretch && <CustomRange value={stretch} onChange={setCustom} />}
           {chosen.length === 0 && <Empty title="No channel is chosen"><p>Choose one or more above.</p></Empty>}
           {chosen.map((id) => {
             const channel = all.find((c) => c.id === id);
             return channel && (
               <Panel key={id} channel={channel} zone={zone} span={chart} seconds={seconds}
                 alarms={alarms.filter((a) => a.channel?.id === id)}
+                onBegin={chosenRange === null && id === chosen[0] ? setBegins : undefined}
                 onZoom={(from, to) => { setCustom({ from, to }); setRange('custom'); }} />
             );
           })}
@@ -90,6 +96,23 @@ export function HistoryCard({ asset, channels, alarms, factors }: {
       )}
     </section>
   );
+}
+
+function newestReading(all: readonly Channel[]): number | null {
+  const times = all.flatMap((c) => (c.latest ? [new Date(c.latest.ts).getTime() / 1e3] : []));
+  return times.length > 0 ? Math.max(...times) : null;
+}
+
+/**
+ * The range to begin with: a day, unless the newest reading is older than that, or all readings are younger than
+ * an hour. An empty or nearly empty chart would be the first thing to be seen otherwise.
+ */
+export function usualRange(newest: number | null, begins: number | null, now: number): string {
+  const age = newest === null ? 0 : now - newest;
+  if (age > 25 * 86_400) return 'custom';
+  if (age > 5 * 86_400) return '30d';
+  if (age > 12 * 3600) return '7d';
+  return begins !== null && now - begins < 3600 ? '1h' : '24h';
 }
 
 /** What a person would look at first: channels of the largest factors, then those with alarms, then the first ones. */
@@ -185,18 +208,22 @@ function useSeries(id: string, span: Span, seconds: number): { loaded: Loaded | 
   return { loaded: loaded?.key === key ? loaded : null, error, retry: () => setAgain((n) => n + 1) };
 }
 
-function Panel({ channel, zone, span: where, seconds, alarms, onZoom }: {
+function Panel({ channel, zone, span: where, seconds, alarms, onBegin, onZoom }: {
   channel: Channel;
   zone: string;
   span: Span;
   seconds: number;
   alarms: Alarm[];
+  /** Told once where the readings of a day begin. */
+  onBegin?: ((ts: number) => void) | undefined;
   onZoom: (from: number, to: number) => void;
 }) {
   const { loaded, error, retry } = useSeries(channel.id, where, seconds);
   const [index, setIndex] = useState<number | null>(null);
   const zoom = useRef(onZoom);
   zoom.current = onZoom;
+  const first = seconds === 86_400 ? loaded?.series.data.ts[0] : undefined;
+  useEffect(() => { if (first !== undefined) onBegin?.(first); }, [first === undefined]);
   const label = channel.label || words(channel.name);
   const cols: Columns = useMemo(() => (loaded ? columns(loaded.series.data, loaded.series.gap_s) : [[], [], [], []]), [loaded]);
   const says = useMemo(() => sentence(label, channel.unit, summarise(cols), where.say), [cols, label, channel.unit, where.say]);
