@@ -7,9 +7,9 @@ use ndarray::Array2;
 use serde_json::{Value, json};
 
 use super::metrics::{Confusion, best_f1_threshold};
-use super::settings::{PATIENCE, classifier, labels};
+use super::settings::{PATIENCE, classifier, labels, mean_prediction};
 use super::table::Table;
-use crate::boost::{Feature, Training, fit_grouped, grouped_folds};
+use crate::boost::{Feature, Training, cross_fit, grouped_folds};
 
 const FOLDS: usize = 5;
 /// Targets; never features.
@@ -98,9 +98,9 @@ pub fn run(data: &Path, test_data: Option<&Path>) -> Result<Value> {
         let target = labels(y);
         let rows: Vec<u64> = (0..y.len() as u64).collect();
         let training = Training::new(x.view(), &target);
-        let (model, inner) = fit_grouped(&params, &features, training, &rows, FOLDS, PATIENCE)?;
+        let inner = cross_fit(&params, &features, training, &rows, FOLDS, PATIENCE)?;
         let threshold = best_f1_threshold(&inner.predictions, y);
-        let p = model.predict(test.view())?;
+        let p = mean_prediction(&inner.models, test.view())?;
         pairs.extend(p.iter().map(|p| *p >= threshold).zip(truth.iter().copied()));
         Ok(())
     };

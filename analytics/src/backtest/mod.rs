@@ -8,13 +8,17 @@ pub mod ai4i;
 pub mod azure;
 pub mod cmapss;
 pub mod conformal;
+pub mod femto;
+pub mod hydraulic;
 pub mod ims;
 pub mod isotonic;
 pub mod metrics;
+pub mod metropt;
 pub mod nab;
 pub mod nab_score;
 mod regimes;
 mod settings;
+pub mod skab;
 pub mod stream;
 mod table;
 mod windows;
@@ -25,7 +29,17 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 /// Names of the backtests.
-pub const NAMES: [&str; 5] = ["cmapss", "azure", "nab", "ai4i", "ims"];
+pub const NAMES: [&str; 9] = [
+    "cmapss",
+    "azure",
+    "nab",
+    "ai4i",
+    "ims",
+    "femto",
+    "skab",
+    "metropt",
+    "hydraulic",
+];
 
 /// What the command line adds to the data folder.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +64,10 @@ pub fn run(name: &str, data: &Path, args: &BacktestArgs) -> Result<Value> {
         "nab" => nab::run(data, test),
         "ai4i" => ai4i::run(data, test),
         "ims" => ims::run(data, test),
+        "femto" => femto::run(data, test),
+        "skab" => skab::run(data, test),
+        "metropt" => metropt::run(data, test),
+        "hydraulic" => hydraulic::run(data, test),
         _ => bail!("unknown backtest '{name}', there are {}", NAMES.join(", ")),
     }
 }

@@ -1,14 +1,17 @@
 //! The one way in which every backtest sets up its model: rules on the size of the data, nothing per set.
 
-use crate::boost::{Loss, Params};
+use ndarray::ArrayView2;
 
-/// Settings for a yes-or-no label. A leaf must not need more rows than there are events to find, and a table with few
-/// columns is not thinned out.
+use crate::boost::{BoostError, Booster, Loss, Params};
+
+/// Settings for a yes-or-no label. Few events allow few leaves, and leaves of few rows; a table with few columns is
+/// not thinned out.
 pub(crate) fn classifier(y: &[bool], features: usize) -> Params {
     let events = y.iter().filter(|y| **y).count();
     Params {
         loss: Loss::Logistic,
-        min_leaf: (events / 20).clamp(5, 40),
+        min_leaf: (events / 50).clamp(5, 40),
+        leaves: (events / 20).clamp(8, 31),
         column_share: column_share(features),
         lambda: 1.0,
         ..Params::default()
@@ -34,3 +37,14 @@ pub(crate) fn labels(y: &[bool]) -> Vec<f64> {
 
 /// Rounds without improvement before a search stops.
 pub(crate) const PATIENCE: usize = 60;
+
+/// Mean prediction of the models of several folds: each was trained on other rows, their mean varies less.
+pub(crate) fn mean_prediction(models: &[Booster], x: ArrayView2<f64>) -> Result<Vec<f64>, BoostError> {
+    let mut sum = vec![0.0; x.nrows()];
+    for model in models {
+        sum.iter_mut()
+            .zip(model.predict(x)?)
+            .for_each(|(s, p)| *s += p / models.len() as f64);
+    }
+    Ok(sum)
+}

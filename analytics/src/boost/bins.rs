@@ -7,6 +7,22 @@ pub(super) const MISSING: u8 = 255;
 /// Most bins of a feature beside the missing one.
 const MAX_BINS: usize = 255;
 
+/// Ranks at which bins should end: half of them evenly spread, half of them dense towards both ends. Failures announce
+/// themselves in the tails, where bins of equal count would blur the limit that matters.
+fn edge_ranks(rows: usize) -> Vec<usize> {
+    let tail = MAX_BINS / 4;
+    let even = MAX_BINS - 1 - 2 * tail;
+    let mut ranks: Vec<usize> = (1..=even).map(|i| i * rows / (even + 1)).collect();
+    let grow = (rows as f64 / 2.0).powf(1.0 / tail as f64);
+    for i in 0..tail {
+        let from_end = grow.powi(i as i32).round() as usize;
+        ranks.extend([from_end, rows - from_end]);
+    }
+    ranks.sort_unstable();
+    ranks.dedup();
+    ranks
+}
+
 /// How the values of one feature map to bins.
 #[derive(Debug, Clone)]
 pub(super) enum Mapper {
@@ -43,17 +59,16 @@ impl Mapper {
         if distinct.len() <= MAX_BINS {
             edges.extend(distinct.windows(2).map(|w| middle(w[0].0, w[1].0)));
         } else {
-            // Bins of about equal count; a value that fills a bin alone does not starve the rest.
-            let mut left = values.len();
-            let mut bins_left = MAX_BINS;
-            let mut in_bin = 0;
+            let mut targets = edge_ranks(values.len()).into_iter().peekable();
+            let mut seen = 0;
             for pair in distinct.windows(2) {
-                in_bin += pair[0].1;
-                if in_bin * bins_left >= left && bins_left > 1 {
+                seen += pair[0].1;
+                let mut wanted = false;
+                while targets.next_if(|t| *t <= seen).is_some() {
+                    wanted = true;
+                }
+                if wanted {
                     edges.push(middle(pair[0].0, pair[1].0));
-                    left -= in_bin;
-                    bins_left -= 1;
-                    in_bin = 0;
                 }
             }
         }
