@@ -70,9 +70,9 @@ export function plot(host: HTMLElement, first: PlotSpec): Plot {
       legend: { show: false },
       padding: [10, 12, 0, 0],
       cursor: {
-        points: { size: 7, width: 2, fill: css('--surface') },
+        // One point on the mean: on the edges of the band they would say nothing.
+        points: { size: (_u, s) => (spec.band && s > 1 ? 0 : 7), width: 2, fill: css('--surface') },
         drag: { x: Boolean(spec.onZoom), y: false },
-        focus: { prox: 30 },
         ...(spec.sync ? { sync: { key: spec.sync, setSeries: false } } : {}),
       },
       select: { show: Boolean(spec.onZoom), left: 0, top: 0, width: 0, height: 0 },

@@ -2,7 +2,7 @@
 
 import { useNow, type Result } from '../../api/query';
 import type { Asset, Assessment, FactorDetail, Rul } from '../../api/types';
-import { interval, life, num, percent, span, words } from '../../lib/format';
+import { interval, life, num, percent, plural, span, words } from '../../lib/format';
 import { band, BAND_TEXT, GOOD_FROM, POOR_BELOW, waterfall, type Step } from '../../lib/health';
 import { unitText } from '../../lib/unit';
 import { relative } from '../../lib/time';
@@ -61,11 +61,15 @@ function Steps({ health, factors }: { health: number; factors: FactorDetail[] })
     return <div><h3>Nothing lowers it</h3><p class="soft">Every measured value lies where the model expects it.</p></div>;
   }
   const lost = 100 - health;
+  // The largest explain; a long tail of small ones would hide them.
+  const shown = steps.filter((s, i) => i < 5 && (i < 2 || s.factor.penalty >= 1));
+  const small = steps.slice(shown.length);
   return (
     <div>
       <h3>What takes {num(lost, 3)} points from 100</h3>
       <ul class="steps">
-        {steps.map((s) => <StepRow key={s.factor.name} step={s} />)}
+        {shown.map((s) => <StepRow key={s.factor.name} step={s} />)}
+        {small.length > 0 && <li><div class="line"><span class="soft">{plural(small.length, 'smaller factor')}: {small.map((s) => words(s.factor.name).toLowerCase()).join(', ')}</span><b class="nowrap">−{num(small.reduce((sum, s) => sum + s.factor.penalty, 0), 3)}</b></div></li>}
         {rest !== 0 && <li><div class="line"><span class="soft">{rest > 0 ? 'Everything else together' : 'Bounded at 0'}</span><b>{rest > 0 ? '−' : '+'}{num(Math.abs(rest), 3)}</b></div></li>}
         <li><div class="line"><b>Health</b><b>{num(health, 3)}</b></div></li>
       </ul>
@@ -147,8 +151,8 @@ function AdviceBox({ advice, zone }: { advice: Assessment['advice']; zone: strin
 }
 
 function sentenceOf(basis: string): string {
-  const text = /[_]/.test(basis) && !basis.includes(' ') ? words(basis) : basis.charAt(0).toUpperCase() + basis.slice(1);
-  return `Basis: ${text.charAt(0).toLowerCase()}${text.slice(1)}${text.endsWith('.') ? '' : '.'}`;
+  const text = basis.includes('_') && !basis.includes(' ') ? words(basis) : basis;
+  return `Basis: ${text}${text.endsWith('.') ? '' : '.'}`;
 }
 
 /** p10 to p90 on a line that begins now. An unknown end is an arrow out of the picture. */
