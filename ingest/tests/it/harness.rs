@@ -7,6 +7,7 @@ use ingest::config::Config;
 use models::db::Role;
 use models::db::testing::TestDatabase;
 use models::id::{CredentialId, GatewayId, SiteId, TenantId};
+use models::service::telemetry;
 use models::wire::Batch;
 use rumqttc::mqttbytes::v4;
 use sha2::{Digest, Sha256};
@@ -28,6 +29,8 @@ pub struct Service {
 }
 
 pub async fn start(change: impl FnOnce(&mut Config)) -> Service {
+    // `RUST_LOG=debug` shows what the service does; the second test to come here can't set it again.
+    let _ = telemetry::init(&telemetry::Config { format: telemetry::LogFormat::Text, filter: "off".into() });
     let database = TestDatabase::new().await;
     let (tenant, site) = (TenantId::new(), SiteId::new());
     sqlx::query("INSERT INTO tenant (id, slug, name) VALUES ($1, 'acme', 'Acme')").bind(tenant).execute(&database.owner).await.unwrap();
