@@ -37,7 +37,7 @@ function Strip({ o }: { o: Overview | undefined }) {
   return (
     <section class="strip" aria-label="Summary">
       <div>
-        <span class="k">Assets</span>
+        <span class="k">Assets in service</span>
         <span class="v">{v(c?.assets)}</span>
         {c && <Split parts={[[c.assets_poor, 'var(--poor-fill)'], [c.assets_watch, 'var(--watch-fill)'], [c.assets_healthy, 'var(--line-strong)'], [unknown, 'var(--sunk)']]} />}
         <span class="d">
@@ -126,6 +126,12 @@ function Decisions() {
   );
 }
 
+/** The case's title, unless it only repeats the asset and the failure mode. */
+function says(c: Case): string {
+  const rest = c.title.replace(c.asset.name, '').replace(c.failure_mode?.name ?? '', '').replace(/\b(on|of|at|in)\b|[\s:,.–-]/gi, '');
+  return rest === '' ? '' : c.title;
+}
+
 function DecisionLine({ row }: { row: DecisionRow }) {
   const { case: c, prediction: p } = row;
   const asset = c?.asset ?? p!.asset;
@@ -138,7 +144,7 @@ function DecisionLine({ row }: { row: DecisionRow }) {
         <div class="grow">
           <a class="title" href={c ? `/cases/${c.id}` : '/predictions'}>{asset.name}</a>
           <span class="soft"> · {mode ?? 'failure mode not known yet'}</span>
-          <div class="small muted clip">{c ? `${words(c.severity)} · ${c.title}` : 'Prediction, no case yet'}</div>
+          <div class="small muted clip">{c ? <>{words(c.severity)} · opened <Time at={c.opened_at} ago />{says(c) && ` · ${says(c)}`}</> : 'Prediction, no case yet'}</div>
         </div>
       </div>
       <div class="risk">

@@ -71,7 +71,7 @@ export function plot(host: HTMLElement, first: PlotSpec): Plot {
       padding: [10, 12, 0, 0],
       cursor: {
         // One point on the mean: on the edges of the band they would say nothing.
-        points: { size: (_u, s) => (spec.band && s > 1 ? 0 : 7), width: 2, fill: css('--surface') },
+        points: { size: (_u, s) => (spec.band && s > 1 ? 0 : 7), width: (_u, s) => (spec.band && s > 1 ? 0 : 2), fill: css('--surface') },
         drag: { x: Boolean(spec.onZoom), y: false },
         ...(spec.sync ? { sync: { key: spec.sync, setSeries: false } } : {}),
       },
