@@ -323,6 +323,24 @@ test('a change elsewhere appears without a reload', async () => {
   await close();
 });
 
+test('without the stream the pages poll, and a server out of reach is said in words with a way on', async () => {
+  const { page, close } = await open();
+  const before = complaints.length;
+  await page.route('**/v1/stream', (route) => route.abort());
+  await go(page, '/');
+  await page.waitForFunction(() => /Every 15 s/.test(document.querySelector('.live')?.textContent ?? ''));
+  await page.route('**/v1/alarms*', (route) => route.abort());
+  await page.click('nav[aria-label=Pages] a[href="/alarms"]');
+  await page.waitForSelector('[role=alert]');
+  assert.match(await page.textContent('[role=alert]'), /cannot be reached/);
+  await page.unroute('**/v1/alarms*');
+  await page.click('[role=alert] button:has-text("Try again")');
+  await page.waitForFunction(() => !document.querySelector('[role=alert]'));
+  // The refused requests are logged by the browser; nothing else may be.
+  assert.deepEqual(complaints.splice(before).filter((line) => !/net::ERR_FAILED/.test(line)), []);
+  await close();
+});
+
 test('an address that leads nowhere and a thing that does not exist say so', async () => {
   const { page, close } = await open();
   const before = complaints.length;
