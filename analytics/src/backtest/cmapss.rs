@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::conformal::Conformal;
 use super::metrics::{phm08_total, rmse};
 use super::regimes::{Regimes, Scaler};
-use super::settings::{mean_prediction, regressor};
+use super::settings::regressor;
 use super::table::{Matrix, find};
 use super::windows::{Prefix, Slopes};
 use crate::boost::{Booster, Feature, Training, cross_fit};
@@ -211,13 +211,12 @@ pub fn run(data: &Path, test_data: Option<&Path>, subset: Option<&str>) -> Resul
     let conformal = Conformal::new(&cross.predictions, &labels, 0.05);
     let calibrate_s = started.elapsed().as_secs_f64() - train_s;
 
-    let mut models = cross.models;
-    models.push(model);
     let last: Vec<Vec<f64>> = test
         .iter()
         .filter_map(|unit| preparation.features(unit).pop())
         .collect();
-    let predicted: Vec<f64> = mean_prediction(&models, matrix(&last, features.len())?.view())?
+    let predicted: Vec<f64> = model
+        .predict(matrix(&last, features.len())?.view())?
         .iter()
         .map(|p| p.clamp(0.0, CAP))
         .collect();

@@ -10,7 +10,7 @@ pub(crate) struct Regimes {
 
 const MOST: usize = 12;
 /// Share of the spread of the settings that may remain within regimes: they are tight clusters, or one.
-const TIGHT: f64 = 0.01;
+const TIGHT: f64 = 1e-3;
 
 impl Regimes {
     /// The smallest number of regimes that explains the settings; one if they form no clusters.

@@ -1,7 +1,7 @@
 //! A detector for one signal: *new extremes*. Nothing is learnt about the shape of the signal; a value is suspicious by
 //! how far it lies outside all that was seen before. The same rule watches four views of the signal: the value, its
 //! mean over the last rows (slow shifts), its deviation over the last rows (bursts and freezes), and its difference
-//! to a day before (a normal value at the wrong hour).
+//! to a day before (a normal value at the wrong hour; a spike can thus throw a shadow a day later).
 
 use std::collections::VecDeque;
 
@@ -164,15 +164,15 @@ mod tests {
         }
         let s = scores(&v);
         let found: Vec<usize> = (0..2000).filter(|i| s[*i] > 0.3).collect();
-        assert_eq!(found, [1500]);
+        assert_eq!(found[0], 1500);
+        // The spike may throw a shadow a day later, when normal values differ from it.
+        assert!(found[1..].iter().all(|i| (1788..=1798).contains(i)), "{found:?}");
     }
 
     #[test]
     fn a_normal_value_at_the_wrong_hour_is_seen() {
         let mut v: Vec<f64> = (0..3000).map(wave).collect();
-        for i in 2000..2060 {
-            v[i] = 0.0;
-        }
+        v[2000..2060].fill(0.0);
         let s = scores(&v);
         assert!((2000..2100).any(|i| s[i] > 0.05));
     }

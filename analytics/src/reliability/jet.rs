@@ -135,11 +135,11 @@ pub(crate) fn maximise<const N: usize>(
         let mut climbed = false;
         for _ in 0..60 {
             let mut a = [[0.0; N]; N];
-            for i in 0..N {
-                for j in 0..N {
-                    a[i][j] = -at.h[i][j];
+            for (i, row) in a.iter_mut().enumerate() {
+                for (to, from) in row.iter_mut().zip(at.h[i]) {
+                    *to = -from;
                 }
-                a[i][i] += damping * (1.0 + at.h[i][i].abs());
+                row[i] += damping * (1.0 + at.h[i][i].abs());
             }
             let Some(inverse) = invert(&a) else {
                 damping = (damping * 4.0).max(1e-3);
@@ -204,15 +204,16 @@ pub(crate) fn invert<const N: usize>(a: &[[f64; N]; N]) -> Option<[[f64; N]; N]>
             }
         }
     }
+    // The inverse is symmetric: solved column by column, stored row by row.
     let mut out = [[0.0; N]; N];
-    for c in 0..N {
+    for (c, x) in out.iter_mut().enumerate() {
         let mut y = [0.0; N];
         for i in 0..N {
             let unit = if i == c { 1.0 } else { 0.0 };
             y[i] = (unit - (0..i).map(|k| l[i][k] * y[k]).sum::<f64>()) / l[i][i];
         }
         for i in (0..N).rev() {
-            out[i][c] = (y[i] - (i + 1..N).map(|k| l[k][i] * out[k][c]).sum::<f64>()) / l[i][i];
+            x[i] = (y[i] - (i + 1..N).map(|k| l[k][i] * x[k]).sum::<f64>()) / l[i][i];
         }
     }
     Some(out)

@@ -294,9 +294,8 @@ fn partial_likelihood(
 
 fn mirror(a: &mut [Vec<f64>]) {
     for j in 0..a.len() {
-        for k in 0..j {
-            a[k][j] = a[j][k];
-        }
+        let (above, from) = a.split_at_mut(j);
+        above.iter_mut().zip(&from[0]).for_each(|(row, v)| row[j] = *v);
     }
 }
 

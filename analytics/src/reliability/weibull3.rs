@@ -89,10 +89,8 @@ pub fn fit3(lives: &[Life]) -> Result<Weibull3Fit> {
         return Err(ReliabilityError::NoFailureFreeTime);
     }
     let mut covariance = best.covariance;
-    for i in 0..3 {
-        covariance[i][2] *= first;
-        covariance[2][i] *= first;
-    }
+    covariance.iter_mut().for_each(|row| row[2] *= first);
+    covariance[2].iter_mut().for_each(|c| *c *= first);
     Ok(Weibull3Fit {
         distribution: Weibull {
             beta: best.x[1].exp(),

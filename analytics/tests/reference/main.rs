@@ -2,6 +2,7 @@
 
 mod life;
 mod metrics;
+mod nab;
 mod recurrence;
 mod regression;
 
