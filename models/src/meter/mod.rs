@@ -156,7 +156,7 @@ impl State {
                 }
                 let over = config
                     .rollover_at
-                    .filter(|top| *top >= raw)
+                    .filter(|top| *top >= raw && value >= 0.0)
                     .map(|top| (top - raw + value) * config.factor);
                 match (over, config.rollover_at, config.max_rate_per_h) {
                     // With a rate the way over the top must be possible; without one it must be short.

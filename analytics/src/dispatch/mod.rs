@@ -1,0 +1,252 @@
+//! Dispatch: from alarms, predictions and due plan occurrences to cases and the one ticket each.
+//!
+//! A reconciler: it looks at what the database says and does what is missing, and doing it again does
+//! nothing. It is woken by a timer and by `NOTIFY`; the signal carries no data, so a lost one costs a
+//! moment and nothing else. Any number of dispatchers may run: each sign (an alarm, a prediction, an
+//! occurrence) is one short transaction that locks the sign, then its case, and only then looks for
+//! tickets. What must happen once is decided by the database: one open case per asset and failure
+//! mode, one open ticket per case, one ticket per origin key, one decision per sign and outcome. A
+//! broken unique index means that somebody else did it: the transaction is dropped, and the next pass
+//! sees what they made.
+//!
+//! Every decision is kept with a sentence that a planner understands, those against a ticket too. A
+//! decision is the last word when nothing can change it any more; a suppressed alarm, or one within the
+//! cool-down of a ticket, is looked at again as long as it is raised.
+
+mod occurrence;
+mod policy;
+mod sign;
+
+use std::time::Duration;
+
+use models::db::{broken_constraint, case_file, dispatch as sql, is_retryable, outbox};
+use models::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio_util::sync::CancellationToken;
+
+pub use policy::{AlarmFacts, Verdict, judge};
+
+/// Signs looked at in one pass; the rest is for the next one, which follows at once.
+const BATCH: i64 = 500;
+/// Between two passes when signals come in a row.
+const SETTLE: Duration = Duration::from_millis(50);
+/// After an error of the database.
+const RETRY: Duration = Duration::from_secs(2);
+
+pub(crate) const ACTOR: &str = "dispatch";
+
+/// Section `[dispatch]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Seconds that an alarm must have been active before it is judged; several alarms of one cause
+    /// come together then, and a shorter one makes no ticket. 0 to 30.
+    pub group_wait_s: f64,
+    /// Hours after the end of a ticket in which the same cause makes no new one.
+    pub cool_down_h: f64,
+    /// Seconds that a case without a ticket stays open after its last alarm.
+    pub case_linger_s: f64,
+    /// Probability from which a prediction makes a ticket by itself; without it a planner decides.
+    pub prediction_ticket_at: Option<f64>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            group_wait_s: 5.0,
+            cool_down_h: 24.0,
+            case_linger_s: 3600.0,
+            prediction_ticket_at: None,
+        }
+    }
+}
+
+/// What one pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DispatchReport {
+    pub created: u32,
+    pub attached: u32,
+    pub suppressed: u32,
+    pub cool_down: u32,
+    pub below_policy: u32,
+    pub not_in_service: u32,
+    /// Tickets of superseded plan occurrences.
+    pub cancelled: u32,
+    pub cases_closed: u64,
+    /// Signs that somebody else was at; the next pass looks again.
+    pub contended: u32,
+    /// Signs looked at.
+    pub looked_at: usize,
+}
+
+impl DispatchReport {
+    fn count(&mut self, outcome: sql::Outcome) {
+        let counter = match outcome {
+            sql::Outcome::Created => &mut self.created,
+            sql::Outcome::Attached | sql::Outcome::Reopened => &mut self.attached,
+            sql::Outcome::Suppressed => &mut self.suppressed,
+            sql::Outcome::CoolDown => &mut self.cool_down,
+            sql::Outcome::BelowPolicy => &mut self.below_policy,
+            sql::Outcome::AssetNotInService => &mut self.not_in_service,
+        };
+        *counter += 1;
+        metrics::counter!("forewarn_dispatch_decisions_total", "outcome" => outcome.name()).increment(1);
+    }
+
+    fn take(&mut self, result: Result<Option<sql::Outcome>, sqlx::Error>) -> anyhow::Result<()> {
+        match result {
+            Ok(Some(outcome)) => self.count(outcome),
+            Ok(None) => {}
+            Err(error) if somebody_else(&error) => self.contended += 1,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+/// Whether the error says that another dispatcher, or a person, was faster.
+fn somebody_else(error: &sqlx::Error) -> bool {
+    matches!(
+        broken_constraint(error),
+        Some(
+            "case_file_open_key"
+                | "ticket_open_per_case_key"
+                | "ticket_origin_key"
+                | "ticket_tenant_id_number_key"
+        )
+    ) || error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| code.starts_with("40"))
+}
+
+/// One pass with the default configuration.
+///
+/// # Errors
+/// When the database does.
+pub async fn run_once(pool: &PgPool, now: Timestamp) -> anyhow::Result<DispatchReport> {
+    pass(pool, &Config::default(), now).await
+}
+
+/// One pass over everything that waits.
+///
+/// # Errors
+/// When the database does; what was decided before stays decided.
+pub async fn pass(pool: &PgPool, config: &Config, now: Timestamp) -> anyhow::Result<DispatchReport> {
+    let mut report = DispatchReport::default();
+    let mut connection = pool.acquire().await?;
+    let alarms = sql::waiting_alarms(&mut connection, BATCH).await?;
+    let predictions = sql::waiting_predictions(&mut connection, BATCH).await?;
+    let superseded = sql::superseded_tickets(&mut connection).await?;
+    drop(connection);
+    report.looked_at = alarms.len() + predictions.len();
+    for id in alarms {
+        report.take(sign::alarm(pool, config, id, now).await)?;
+    }
+    for id in predictions {
+        report.take(sign::prediction(pool, config, id, now).await)?;
+    }
+    for _ in 0..BATCH {
+        match occurrence::next(pool, now).await {
+            Ok(false) => break,
+            Ok(true) => {
+                report.looked_at += 1;
+                report.count(sql::Outcome::Created);
+            }
+            Err(error) if somebody_else(&error) => report.contended += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for id in superseded {
+        report.cancelled += u32::from(occurrence::cancel_superseded(pool, id, now).await?);
+    }
+    let mut tx = pool.begin().await?;
+    let linger = Duration::from_secs_f64(config.case_linger_s.max(0.0));
+    report.cases_closed = case_file::close_finished(&mut tx, now, linger).await?;
+    tx.commit().await?;
+    Ok(report)
+}
+
+/// Dispatches until `shutdown`, with the default configuration.
+///
+/// # Errors
+/// Errors of the database that trying again can't mend.
+pub async fn run(pool: PgPool, interval: Duration, shutdown: CancellationToken) -> anyhow::Result<()> {
+    run_with(pool, Config::default(), interval, shutdown).await
+}
+
+/// Dispatches until `shutdown`: every `interval`, and whenever the outbox has news.
+///
+/// # Errors
+/// Errors of the database that trying again can't mend.
+pub async fn run_with(
+    pool: PgPool,
+    config: Config,
+    interval: Duration,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut listener: Option<PgListener> = None;
+    while !shutdown.is_cancelled() {
+        if listener.is_none() {
+            listener = listen(&pool).await;
+        }
+        let begun = std::time::Instant::now();
+        let pause = match pass(&pool, &config, Timestamp::now()).await {
+            Ok(report) => {
+                metrics::histogram!("forewarn_dispatch_pass_seconds").record(begun.elapsed().as_secs_f64());
+                if report.created + report.attached + report.cancelled > 0 || report.cases_closed > 0 {
+                    tracing::info!(?report, "dispatched");
+                }
+                interval
+            }
+            Err(error) if error.downcast_ref::<sqlx::Error>().is_some_and(is_retryable) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "a dispatch pass failed, trying again"
+                );
+                metrics::counter!("forewarn_dispatch_failures_total").increment(1);
+                listener = None;
+                RETRY
+            }
+            Err(error) => return Err(error),
+        };
+        wait(listener.as_mut(), pause, &shutdown).await;
+    }
+    Ok(())
+}
+
+async fn listen(pool: &PgPool) -> Option<PgListener> {
+    let mut listener = match PgListener::connect_with(pool).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::warn!(%error, "can't listen for news, the timer goes on alone");
+            return None;
+        }
+    };
+    listener.listen(outbox::WAKE).await.ok().map(|()| listener)
+}
+
+/// Until the pause is over, there is news, or shutdown. News that come in a row are one.
+async fn wait(listener: Option<&mut PgListener>, pause: Duration, shutdown: &CancellationToken) {
+    let news = async {
+        match listener {
+            Some(listener) => {
+                // An error here is a lost connection: the pass after it finds out.
+                let _ = listener.recv().await;
+                tokio::time::sleep(SETTLE).await;
+                while listener.next_buffered().is_some() {}
+            }
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = news => {}
+        () = tokio::time::sleep(pause) => {}
+        () = shutdown.cancelled() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

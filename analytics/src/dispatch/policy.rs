@@ -1,0 +1,166 @@
+//! Whether an alarm makes a ticket. Pure: facts in, outcome and sentence out.
+
+use models::asset::AssetStatus;
+use models::db::dispatch::{Outcome, Related};
+use models::time::Timestamp;
+
+use super::Config;
+
+/// What the decision depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlarmFacts<'a> {
+    pub rule: &'a str,
+    pub asset: &'a str,
+    pub asset_status: AssetStatus,
+    /// Name and status of the asset that this one is part of.
+    pub parent: Option<(&'a str, AssetStatus)>,
+    pub makes_ticket: bool,
+    /// Shelved or suppressed now, and why.
+    pub suppressed: Option<String>,
+    /// Still active, or clearing.
+    pub raised: bool,
+    pub active_at: Timestamp,
+    pub cleared_at: Option<Timestamp>,
+    /// Tickets for the same cause, open ones first, then the one that ended last.
+    pub related: &'a [Related],
+    pub now: Timestamp,
+}
+
+/// A decision with its reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict<'a> {
+    pub outcome: Outcome,
+    pub reason: String,
+    /// Nothing can change it any more.
+    pub last_word: bool,
+    /// The ticket it is attached to, held back by, or a repeat of.
+    pub ticket: Option<&'a Related>,
+}
+
+/// What can be said without knowing the case: a reason against any ticket, or `None`.
+pub fn judge_alone<'a>(facts: &AlarmFacts<'a>, config: &Config) -> Option<Verdict<'a>> {
+    let against = |outcome, reason, last_word| {
+        Some(Verdict {
+            outcome,
+            reason,
+            last_word,
+            ticket: None,
+        })
+    };
+    let lasted = facts
+        .cleared_at
+        .map(|cleared_at| cleared_at.seconds_since(facts.active_at));
+    if !facts.asset_status.in_service() {
+        let place = match facts.asset_status {
+            AssetStatus::Disposed => "has been disposed of",
+            _ => "is in storage",
+        };
+        let reason = format!("{} {place}: an alarm there needs no work.", facts.asset);
+        return against(Outcome::AssetNotInService, reason, !facts.raised);
+    }
+    if let Some(why) = &facts.suppressed {
+        return against(
+            Outcome::Suppressed,
+            format!("The alarm is suppressed: {why}."),
+            !facts.raised,
+        );
+    }
+    if facts.asset_status == AssetStatus::Maintenance {
+        let reason = format!(
+            "{} is in maintenance: alarms are expected, and somebody is there.",
+            facts.asset
+        );
+        return against(Outcome::Suppressed, reason, !facts.raised);
+    }
+    if let Some((parent, AssetStatus::Down | AssetStatus::Maintenance)) = facts.parent {
+        let reason = format!(
+            "{parent}, which {} is part of, is down or in maintenance.",
+            facts.asset
+        );
+        return against(Outcome::Suppressed, reason, !facts.raised);
+    }
+    if let Some(lasted) = lasted.filter(|lasted| *lasted < config.group_wait_s) {
+        let reason = format!(
+            "The alarm “{}” was over after {lasted:.0} s, sooner than the {:.0} s that an alarm must last to be followed up.",
+            facts.rule, config.group_wait_s
+        );
+        return against(Outcome::BelowPolicy, reason, true);
+    }
+    None
+}
+
+/// Whether it is too early to decide: more alarms of the same cause may follow.
+pub fn is_too_early(facts: &AlarmFacts<'_>, config: &Config) -> bool {
+    facts.raised && facts.now.seconds_since(facts.active_at) < config.group_wait_s
+}
+
+/// The decision. The first reason that applies wins.
+pub fn judge<'a>(facts: &AlarmFacts<'a>, config: &Config) -> Verdict<'a> {
+    if let Some(verdict) = judge_alone(facts, config) {
+        return verdict;
+    }
+    let newest = facts.related.first();
+    if let Some(open) = newest.filter(|ticket| ticket.status.is_open()) {
+        let reason = format!(
+            "Ticket #{} for the same cause is {}: the alarm “{}” was added to it.",
+            open.number,
+            open.status.name().replace('_', " "),
+            facts.rule
+        );
+        return Verdict {
+            outcome: Outcome::Attached,
+            reason,
+            last_word: true,
+            ticket: Some(open),
+        };
+    }
+    if !facts.makes_ticket {
+        let reason = format!(
+            "The rule “{}” informs only: it is set to make no ticket.",
+            facts.rule
+        );
+        return Verdict {
+            outcome: Outcome::BelowPolicy,
+            reason,
+            last_word: true,
+            ticket: None,
+        };
+    }
+    let cool_down_s = config.cool_down_h * 3600.0;
+    if let Some(ended) = newest.filter(|ticket| facts.now.seconds_since(ticket.ended_at) < cool_down_s) {
+        let reason = format!(
+            "Ticket #{} for the same cause was {} {:.1} h ago: within {:.0} h no new one is made. {}",
+            ended.number,
+            ended.status,
+            facts.now.seconds_since(ended.ended_at) / 3600.0,
+            config.cool_down_h,
+            if facts.raised {
+                "If the alarm lasts longer, one follows."
+            } else {
+                "The alarm is over."
+            },
+        );
+        return Verdict {
+            outcome: Outcome::CoolDown,
+            reason,
+            last_word: !facts.raised,
+            ticket: Some(ended),
+        };
+    }
+    let reason = match newest {
+        Some(earlier) => format!(
+            "The alarm “{}” needs work, and no ticket for it is open; it repeats ticket #{}.",
+            facts.rule, earlier.number
+        ),
+        None => format!(
+            "The alarm “{}” needs work, and there is no ticket for it yet.",
+            facts.rule
+        ),
+    };
+    Verdict {
+        outcome: Outcome::Created,
+        reason,
+        last_word: true,
+        ticket: newest,
+    }
+}
