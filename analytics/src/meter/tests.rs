@@ -1,1 +1,334 @@
+use models::db::fixture::{Machine, Plant};
+use models::db::meter::{MeterRow, NewMeter};
+use models::db::plan::{NewPlan, OccurrenceRow};
+use models::db::testing::TestDatabase;
+use models::db::ticket::{Coding, TaskResult, complete_task, tasks, transition};
+use models::db::{Role, act_for};
+use models::id::TicketId;
+use models::meter::{Entry, Source};
+use models::plan::{Basis, OccurrenceStatus, OpenInstance};
+use models::ticket::Status;
 
+use super::*;
+use crate::dispatch;
+
+const HOUR: f64 = 3600.0;
+
+/// 2025-06-15 in Berlin.
+fn start() -> Timestamp {
+    Timestamp::from_secs(1_750_000_000)
+}
+
+async fn meter(
+    pool: &PgPool,
+    plant: &Plant,
+    machine: Machine,
+    change: impl FnOnce(&mut NewMeter),
+) -> MeterId {
+    let mut new = NewMeter {
+        asset_id: machine.asset,
+        name: "run hours".into(),
+        unit: "h".into(),
+        source: Source::RunningState,
+        channel_id: Some(machine.channel),
+        running_above: Some(1.0),
+        rollover_at: None,
+        max_rate_per_h: None,
+        max_gap_s: None,
+        total: 0.0,
+    };
+    change(&mut new);
+    let mut tx = pool.begin().await.unwrap();
+    act_for(&mut tx, plant.tenant).await.unwrap();
+    let id = sql::create(&mut tx, plant.tenant, &new).await.unwrap();
+    tx.commit().await.unwrap();
+    id
+}
+
+async fn plan(pool: &PgPool, plant: &Plant, machine: Machine, change: impl FnOnce(&mut NewPlan)) -> PlanId {
+    let mut new = NewPlan {
+        asset_id: machine.asset,
+        name: "grease".into(),
+        failure_mode_id: None,
+        enabled: true,
+        basis: Basis::Floating,
+        all_of: false,
+        every_days: None,
+        meter_id: None,
+        every_units: None,
+        lead_days: 0,
+        lead_units: 0.0,
+        tolerance_pct: 0.0,
+        open_instance: OpenInstance::Skip,
+        anchor_date: "2025-06-15".parse().unwrap(),
+        anchor_units: 0.0,
+        priority: models::ticket::Priority::High,
+        tasks: vec![models::ticket::NewTask::check("grease both bearings")],
+    };
+    change(&mut new);
+    let mut tx = pool.begin().await.unwrap();
+    act_for(&mut tx, plant.tenant).await.unwrap();
+    let id = plan_sql::create(&mut tx, plant.tenant, &new).await.unwrap();
+    tx.commit().await.unwrap();
+    id
+}
+
+/// One reading a quarter of an hour.
+async fn run_machine(pool: &PgPool, machine: Machine, from_h: i32, to_h: i32, value: f64) {
+    sqlx::query(
+        "INSERT INTO reading (ts, value, channel_id)
+         SELECT $1::timestamptz + make_interval(mins => 15 * step), $4, $5 FROM generate_series($2 * 4 + 1, $3 * 4) AS step",
+    )
+    .bind(start())
+    .bind(from_h)
+    .bind(to_h)
+    .bind(value)
+    .bind(machine.channel)
+    .execute(pool)
+    .await
+    .unwrap();
+}
+
+async fn stands(pool: &PgPool, id: MeterId) -> MeterRow {
+    let mut connection = pool.acquire().await.unwrap();
+    sql::get(&mut connection, id).await.unwrap().unwrap()
+}
+
+async fn occurrences(pool: &PgPool, id: PlanId) -> Vec<OccurrenceRow> {
+    let mut connection = pool.acquire().await.unwrap();
+    let mut rows = plan_sql::occurrences(&mut connection, Some(id), &[], None, 100)
+        .await
+        .unwrap();
+    rows.sort_by_key(|row| row.sequence);
+    rows
+}
+
+async fn finish(pool: &PgPool, plant: &Plant, ticket: TicketId, now: Timestamp) {
+    let mut tx = pool.begin().await.unwrap();
+    let times = Coding {
+        scheduled_start: Some(now),
+        scheduled_end: Some(now.plus_seconds(60.0)),
+        ..Coding::default()
+    };
+    let person = Coding {
+        assignee_id: Some(plant.planner),
+        ..Coding::default()
+    };
+    for task in tasks(&mut tx, ticket).await.unwrap() {
+        complete_task(
+            &mut tx,
+            ticket,
+            task.id,
+            &TaskResult {
+                done: true,
+                result: None,
+            },
+            "usr_x",
+            now,
+        )
+        .await
+        .unwrap();
+    }
+    for (to, coding) in [
+        (Status::Accepted, Coding::default()),
+        (Status::Planned, Coding::default()),
+        (Status::Scheduled, times),
+        (Status::Assigned, person),
+        (Status::InProgress, Coding::default()),
+        (Status::Completed, Coding::default()),
+        (Status::Closed, Coding::default()),
+    ] {
+        transition(&mut tx, ticket, None, to, &coding, "usr_x", now)
+            .await
+            .unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn run_hours_bring_the_plan_due_once_and_the_work_moves_it_on() {
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "one").await;
+    let machine = plant.machine("P-1").await;
+    let meter = meter(&database.owner, &plant, machine, |_| ()).await;
+    let plan = plan(&database.owner, &plant, machine, |new| {
+        (new.meter_id, new.every_units, new.lead_units) = (Some(meter), Some(100.0), 10.0);
+    })
+    .await;
+    let pools: Vec<PgPool> = (0..3).map(|_| database.pool(Role::Analytics)).collect();
+    run_machine(&database.owner, machine, 0, 80, 5.0).await;
+    let now = start().plus_seconds(80.0 * HOUR);
+    run_once(&pools[0], now).await.unwrap();
+    assert!(
+        (stands(&database.owner, meter).await.total - 79.75).abs() < 1e-9,
+        "from the first reading on"
+    );
+    assert_eq!(occurrences(&database.owner, plan).await, []);
+    let mut connection = database.owner.acquire().await.unwrap();
+    let forecast = plan_sql::get(&mut connection, plan)
+        .await
+        .unwrap()
+        .unwrap()
+        .forecast
+        .unwrap();
+    drop(connection);
+    assert!(forecast.date.is_some(), "{forecast:?}");
+    assert!((forecast.units_to_go.unwrap() - 20.25).abs() < 1e-9);
+
+    // Standing still adds nothing; then it runs over the lead. Three schedulers look at once.
+    run_machine(&database.owner, machine, 80, 90, 0.0).await;
+    run_machine(&database.owner, machine, 90, 102, 5.0).await;
+    let now = start().plus_seconds(102.0 * HOUR);
+    let passes: Vec<_> = pools
+        .iter()
+        .map(|pool| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                for _ in 0..5 {
+                    run_once(&pool, now).await.unwrap();
+                    dispatch::run_once(&pool, now).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for scheduler in passes {
+        scheduler.await.unwrap();
+    }
+    let total = stands(&database.owner, meter).await.total;
+    assert!((total - 91.75).abs() < 1e-9, "counted once: {total}");
+    let made = occurrences(&database.owner, plan).await;
+    assert_eq!(made.len(), 1);
+    assert_eq!(
+        (made[0].sequence, made[0].status, made[0].due_units),
+        (1, OccurrenceStatus::Ticketed, Some(100.0))
+    );
+    let tickets: i64 = sqlx::query_scalar("SELECT count(*) FROM ticket")
+        .fetch_one(&database.owner)
+        .await
+        .unwrap();
+    assert_eq!(tickets, 1);
+
+    // Done at 103 h: the next one counts from there.
+    finish(&database.owner, &plant, made[0].ticket_id.unwrap(), now).await;
+    assert_eq!(
+        occurrences(&database.owner, plan).await[0].status,
+        OccurrenceStatus::Done
+    );
+    run_machine(&database.owner, machine, 102, 195, 5.0).await;
+    let now = start().plus_seconds(195.0 * HOUR);
+    run_once(&pools[0], now).await.unwrap();
+    let made = occurrences(&database.owner, plan).await;
+    assert_eq!(made.len(), 2);
+    assert!(
+        (made[1].due_units.unwrap() - 191.75).abs() < 1e-9,
+        "{:?}",
+        made[1]
+    );
+    for pool in pools {
+        pool.close().await;
+    }
+    database.drop_now().await;
+}
+
+#[tokio::test]
+async fn after_an_outage_one_occurrence_stands_for_all_and_superseded_tickets_are_cancelled() {
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "one").await;
+    let machine = plant.machine("P-1").await;
+    let pool = database.pool(Role::Analytics);
+    let plan = plan(&database.owner, &plant, machine, |new| {
+        (new.basis, new.every_days, new.lead_days) = (Basis::Fixed, Some(30), 7);
+        new.open_instance = OpenInstance::Supersede;
+    })
+    .await;
+    let day = |days: f64| start().plus_seconds(days * 24.0 * HOUR);
+    run_once(&pool, day(22.0)).await.unwrap();
+    assert_eq!(
+        occurrences(&database.owner, plan).await,
+        [],
+        "a day before the lead"
+    );
+    run_once(&pool, day(23.0)).await.unwrap();
+    dispatch::run_once(&pool, day(23.0)).await.unwrap();
+    // A transaction that dies between the occurrence and its ticket changes nothing.
+    let mut tx = pool.begin().await.unwrap();
+    let (row, open) = plan_sql::lock(&mut tx, plan).await.unwrap().unwrap();
+    assert!(open);
+    // While one scheduler has the plan, another leaves it alone.
+    run_once(&pool, day(100.0)).await.unwrap();
+    assert_eq!(occurrences(&database.owner, plan).await.len(), 1);
+    assert_eq!(row.next_sequence, 2);
+    drop(tx);
+
+    // Nobody looked for three intervals.
+    run_once(&pool, day(125.0)).await.unwrap();
+    let made = occurrences(&database.owner, plan).await;
+    assert_eq!(made.len(), 2);
+    assert_eq!(
+        (made[0].status, made[1].status, made[1].missed),
+        (OccurrenceStatus::Superseded, OccurrenceStatus::Due, 2)
+    );
+    assert_eq!(made[1].due_date.to_string(), "2025-10-13");
+    assert!(made[1].explanation.contains("2 more"), "{}", made[1].explanation);
+    let report = dispatch::run_once(&pool, day(125.0)).await.unwrap();
+    assert_eq!((report.created, report.cancelled), (1, 1));
+    let states: Vec<Status> = sqlx::query_scalar("SELECT status FROM ticket ORDER BY number")
+        .fetch_all(&database.owner)
+        .await
+        .unwrap();
+    assert_eq!(states, [Status::Cancelled, Status::Open]);
+    pool.close().await;
+    database.drop_now().await;
+}
+
+#[tokio::test]
+async fn people_enter_and_void_readings_of_their_own_meters() {
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "one").await;
+    let neighbour = Plant::new(&database.owner, "two").await;
+    let machine = plant.machine("P-1").await;
+    let manual = |new: &mut NewMeter| (new.source, new.channel_id) = (Source::Manual, None);
+    let id = meter(&database.owner, &plant, machine, manual).await;
+    let api = database.pool(Role::Api);
+    let mut tx = api.begin().await.unwrap();
+    act_for(&mut tx, plant.tenant).await.unwrap();
+    let at = |hours: f64| start().plus_seconds(hours * HOUR);
+    let enter = async |tx: &mut sqlx::PgConnection, hours: f64, total: f64| {
+        sql::enter_reading(tx, id, at(hours), Entry::Absolute(total), false, "usr_x").await
+    };
+    assert_eq!(enter(&mut tx, 0.0, 100.0).await.unwrap().total, 100.0);
+    assert_eq!(enter(&mut tx, 24.0, 110.0).await.unwrap().total, 110.0);
+    assert_eq!(
+        enter(&mut tx, 24.0, 110.0).await.unwrap().total,
+        110.0,
+        "the same again is no error"
+    );
+    assert!(enter(&mut tx, 48.0, 90.0).await.is_err());
+    assert!(
+        !sql::void_last(&mut tx, id, at(0.0)).await.unwrap(),
+        "only the newest"
+    );
+    assert!(sql::void_last(&mut tx, id, at(24.0)).await.unwrap());
+    assert_eq!(sql::get(&mut tx, id).await.unwrap().unwrap().total, 100.0);
+    assert_eq!(
+        sql::readings(&mut tx, id, None, 10).await.unwrap().len(),
+        2,
+        "a voided one stays visible"
+    );
+    assert_eq!(
+        sql::list(&mut tx, Some(machine.asset), None, 10)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    tx.commit().await.unwrap();
+    let mut tx = api.begin().await.unwrap();
+    act_for(&mut tx, neighbour.tenant).await.unwrap();
+    assert!(enter(&mut tx, 72.0, 500.0).await.is_err());
+    assert_eq!(sql::list(&mut tx, None, None, 10).await.unwrap(), []);
+    assert_eq!(plan_sql::list(&mut tx, None, None, 10).await.unwrap(), []);
+    drop(tx);
+    api.close().await;
+    database.drop_now().await;
+}

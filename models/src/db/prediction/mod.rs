@@ -485,3 +485,6 @@ async fn add_event(
         .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+use serde_json::json;
+use sqlx::PgPool;
+
+use super::*;
+use crate::db::fixture::Plant;
+use crate::db::testing::TestDatabase;
+use crate::db::ticket::{self, NewTicket};
+use crate::db::{Role, act_for};
+use crate::prediction::DismissReason;
+use crate::ticket::{Origin, Priority};
+
+fn at(hours: i64) -> Timestamp {
+    Timestamp::from_secs(1_750_000_000 + hours * 3600)
+}
+
+async fn model(pool: &PgPool) -> ModelVersionId {
+    let id = ModelVersionId::new();
+    sqlx::query(
+        "INSERT INTO model_version (id, name, scope, version, status, artifact, card, code_version, trained_from, trained_to)
+         VALUES ($1, 'failure_probability', 'test', 1, 'champion', '{}', '{}', 'test', now(), now())",
+    )
+    .bind(id)
+    .execute(pool)
+    .await
+    .unwrap();
+    id
+}
+
+async fn take(pool: &PgPool, new: &Score) -> Scored {
+    let mut tx = pool.begin().await.unwrap();
+    let scored = score(&mut tx, new, &Policy::default(), "analytics")
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    scored
+}
+
+#[tokio::test]
+async fn scores_revise_one_row_and_its_ticket_labels_it() {
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "one").await;
+    let neighbour = Plant::new(&database.owner, "two").await;
+    let asset = plant.machine("P-1").await.asset;
+    let base = Score {
+        tenant: plant.tenant,
+        asset,
+        failure_mode: None,
+        horizon_h: 720,
+        probability: 0.4,
+        low: 0.3,
+        high: 0.5,
+        rul_h: [None, Some(500.0), None],
+        factors: json!([]),
+        model_version: model(&database.owner).await,
+        window_end: at(0),
+    };
+    let score_at = |hours, probability| Score {
+        probability,
+        window_end: at(hours),
+        ..base.clone()
+    };
+    let (analytics, api) = (database.pool(Role::Analytics), database.pool(Role::Api));
+    assert_eq!(take(&analytics, &score_at(0, 0.2)).await, Scored::Quiet);
+    // Two workers at once publish one row.
+    let tasks: Vec<_> = (1..=4)
+        .map(|hours| {
+            let (pool, new) = (analytics.clone(), score_at(hours, 0.4));
+            tokio::spawn(async move { take(&pool, &new).await })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let Scored::Revised(id) = take(&analytics, &score_at(5, 0.6)).await else {
+        panic!("a second row")
+    };
+    assert_eq!(
+        take(&analytics, &score_at(5, 0.9)).await,
+        Scored::Quiet,
+        "the same window again"
+    );
+
+    let mut tx = api.begin().await.unwrap();
+    act_for(&mut tx, neighbour.tenant).await.unwrap();
+    assert_eq!(get(&mut tx, id).await.unwrap(), None);
+    drop(tx);
+    let mut tx = api.begin().await.unwrap();
+    act_for(&mut tx, plant.tenant).await.unwrap();
+    let listed = list(
+        &mut tx,
+        &Filter {
+            statuses: vec![Status::New],
+            ..Filter::default()
+        },
+        None,
+        10,
+    )
+    .await
+    .unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(
+        (listed[0].id, listed[0].probability, listed[0].peak_probability),
+        (id, 0.6, 0.6)
+    );
+    let act = |action, ticket| Decision {
+        action,
+        ticket,
+        user: Some(plant.planner),
+        actor: "usr_x",
+        now: at(6),
+    };
+    let stale = decide(&mut tx, id, Some(99), act(&Action::Claim, None))
+        .await
+        .unwrap_err();
+    assert!(matches!(stale, ChangeError::Stale { .. }));
+    decide(&mut tx, id, None, act(&Action::Claim, None))
+        .await
+        .unwrap();
+    let error = decide(&mut tx, id, None, act(&Action::Accept, None))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ChangeError::Refused(Refusal::NoOpenTicket)));
+    let new = NewTicket {
+        tenant: plant.tenant,
+        asset,
+        case: None,
+        occurrence: None,
+        failure_mode: None,
+        origin: Origin::Prediction,
+        origin_key: id.to_string(),
+        title: "Failure predicted".into(),
+        description: String::new(),
+        priority: Priority::High,
+        due_at: None,
+        repeat_of: None,
+        tasks: vec![],
+    };
+    let ticket = ticket::create(&mut tx, &new, "usr_x").await.unwrap().id();
+    decide(&mut tx, id, None, act(&Action::Accept, Some(ticket)))
+        .await
+        .unwrap();
+    let error = decide(&mut tx, id, None, act(&Action::Claim, None))
+        .await
+        .unwrap_err();
+    assert!(matches!(
+        error,
+        ChangeError::Refused(Refusal::NotOpen {
+            status: Status::Accepted
+        })
+    ));
+    tx.commit().await.unwrap();
+
+    // While the ticket is open the accepted one is revised, not doubled.
+    assert_eq!(take(&analytics, &score_at(7, 0.8)).await, Scored::Revised(id));
+    let mut tx = api.begin().await.unwrap();
+    act_for(&mut tx, plant.tenant).await.unwrap();
+    label_by_ticket(&mut tx, ticket, Label::ConfirmedPrevented, "usr_x")
+        .await
+        .unwrap();
+    let seen = get(&mut tx, id).await.unwrap().unwrap();
+    assert_eq!(
+        (seen.status, seen.label.as_deref()),
+        (Status::Accepted, Some("confirmed_prevented"))
+    );
+    let kinds: Vec<_> = events(&mut tx, id)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|event| event.kind)
+        .collect();
+    assert_eq!(kinds, ["published", "claimed", "accepted", "labelled"]);
+    tx.commit().await.unwrap();
+    analytics.close().await;
+    api.close().await;
+    database.drop_now().await;
+}
+
+#[tokio::test]
+async fn a_failure_after_a_dismissal_is_a_label_too() {
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "one").await;
+    let new = Score {
+        tenant: plant.tenant,
+        asset: plant.machine("P-1").await.asset,
+        failure_mode: None,
+        horizon_h: 24,
+        probability: 0.5,
+        low: 0.4,
+        high: 0.6,
+        rul_h: [None; 3],
+        factors: json!([]),
+        model_version: model(&database.owner).await,
+        window_end: at(0),
+    };
+    let mut tx = database.owner.begin().await.unwrap();
+    let Scored::Published(id) = score(&mut tx, &new, &Policy::default(), "analytics")
+        .await
+        .unwrap()
+    else {
+        panic!()
+    };
+    let action = Action::Dismiss {
+        reason: DismissReason::Other,
+        text: Some("it always sounds so".into()),
+    };
+    let decision = Decision {
+        action: &action,
+        ticket: None,
+        user: None,
+        actor: "usr_x",
+        now: at(1),
+    };
+    decide(&mut tx, id, None, decision).await.unwrap();
+    let again = Score {
+        window_end: at(2),
+        probability: 0.55,
+        ..new.clone()
+    };
+    assert_eq!(
+        score(&mut tx, &again, &Policy::default(), "analytics")
+            .await
+            .unwrap(),
+        Scored::Quiet
+    );
+    assert_eq!(
+        label_missed(&mut tx, new.asset, None, at(48)).await.unwrap(),
+        0,
+        "beyond the horizon"
+    );
+    assert_eq!(label_missed(&mut tx, new.asset, None, at(20)).await.unwrap(), 1);
+    let seen = get(&mut tx, id).await.unwrap().unwrap();
+    assert_eq!(seen.dismiss_reason.as_deref(), Some("other: it always sounds so"));
+    assert_eq!(seen.label.as_deref(), Some("missed_after_dismissal"));
+    drop(tx);
+    database.drop_now().await;
+}
