@@ -249,4 +249,6 @@ async fn wait(listener: Option<&mut PgListener>, pause: Duration, shutdown: &Can
 }
 
 #[cfg(test)]
+mod scenario;
+#[cfg(test)]
 mod tests;

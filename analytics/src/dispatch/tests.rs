@@ -62,7 +62,7 @@ async fn outcomes(pool: &PgPool) -> Vec<Outcome> {
 }
 
 /// Does the work of a ticket from open to closed.
-async fn work(pool: &PgPool, plant: &Plant, ticket: TicketId, found: Found, now: Timestamp) {
+pub(super) async fn work(pool: &PgPool, plant: &Plant, ticket: TicketId, found: Found, now: Timestamp) {
     let mut tx = pool.begin().await.unwrap();
     let times = Coding {
         scheduled_start: Some(now),
