@@ -129,15 +129,25 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     ORDER BY f.window_end DESC LIMIT 1
 $$;
 
+-- ---- Operation ---------------------------------------------------------------------------------
+
+-- For "am I ready": the newest migration that was applied. The table is the migrator's own.
+CREATE FUNCTION schema_version() RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(max(m.version), 0) FROM _sqlx_migrations m WHERE m.success);
+END
+$$;
+
 -- Functions are executable by everyone until told otherwise.
 REVOKE EXECUTE ON FUNCTION auth_user_by_email(text), auth_record_signin(uuid, boolean), auth_memberships(uuid),
     auth_api_key(bytea), own_channel(integer), own_asset(uuid), history_raw(integer, timestamptz, timestamptz, integer),
     history_buckets(integer, timestamptz, timestamptz, interval), latest_readings(integer[]),
     own_events(uuid, timestamptz, timestamptz, integer), latest_assessments(uuid[]),
-    assessment_history(uuid, timestamptz, timestamptz, integer), latest_features(uuid) FROM PUBLIC;
+    assessment_history(uuid, timestamptz, timestamptz, integer), latest_features(uuid), schema_version() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION current_tenant(), current_site(), auth_user_by_email(text), auth_record_signin(uuid, boolean),
     auth_memberships(uuid), auth_api_key(bytea), history_raw(integer, timestamptz, timestamptz, integer),
     history_buckets(integer, timestamptz, timestamptz, interval), latest_readings(integer[]),
     own_events(uuid, timestamptz, timestamptz, integer), latest_assessments(uuid[]),
-    assessment_history(uuid, timestamptz, timestamptz, integer), latest_features(uuid) TO forewarn_api;
+    assessment_history(uuid, timestamptz, timestamptz, integer), latest_features(uuid), schema_version() TO forewarn_api;
 GRANT EXECUTE ON FUNCTION outbox_wake() TO forewarn_ingest, forewarn_analytics, forewarn_api;

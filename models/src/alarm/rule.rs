@@ -144,7 +144,7 @@ pub enum Suppression {
 /// Which changes a `rate` rule looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = RateDirection))]
 pub enum Direction {
     #[default]
     Both,
@@ -155,7 +155,7 @@ pub enum Direction {
 /// What only some rules need; every key has a default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = AlarmRuleParams))]
 pub struct Params {
     /// `rate`: which changes count.
     pub direction: Direction,

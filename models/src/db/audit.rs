@@ -17,13 +17,15 @@ pub async fn record(
     subject: &str,
     detail: &Value,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO audit_event (tenant_id, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5)")
-        .bind(tenant)
-        .bind(actor)
-        .bind(action)
-        .bind(subject)
-        .bind(detail)
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "INSERT INTO audit_event (tenant_id, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(tenant)
+    .bind(actor)
+    .bind(action)
+    .bind(subject)
+    .bind(detail)
+    .execute(connection)
+    .await?;
     Ok(())
 }

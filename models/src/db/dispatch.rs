@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = DispatchOutcome))]
 #[derive(sqlx::Type)]
 #[sqlx(type_name = "dispatch_outcome", rename_all = "snake_case")]
 pub enum Outcome {
@@ -125,14 +125,23 @@ pub struct Related {
     pub ended_at: Timestamp,
 }
 
-/// Alarms without a final decision, oldest first. Not locked.
+/// Alarms without a final decision, oldest first, after the one with that moment and id. Not locked.
 ///
 /// # Errors
 /// When the database does.
-pub async fn waiting_alarms(connection: &mut PgConnection, limit: i64) -> Result<Vec<AlarmId>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT id FROM alarm WHERE dispatched_at IS NULL AND active_at IS NOT NULL ORDER BY active_at, id LIMIT $1",
+pub async fn waiting_alarms(
+    connection: &mut PgConnection,
+    after: After<AlarmId>,
+    limit: i64,
+) -> Result<Vec<(Timestamp, AlarmId)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT active_at, id FROM alarm
+         WHERE dispatched_at IS NULL AND active_at IS NOT NULL
+           AND ($1::timestamptz IS NULL OR (active_at, id) > ($1, $2))
+         ORDER BY active_at, id LIMIT $3",
     )
+    .bind(after.map(|(at, _)| at))
+    .bind(after.map(|(_, id)| id))
     .bind(limit)
     .fetch_all(connection)
     .await
@@ -163,18 +172,23 @@ pub async fn take_alarm(
     .await
 }
 
-/// Predictions without a final decision. Not locked.
+/// Predictions without a final decision, oldest first, after the one with that moment and id. Not locked.
 ///
 /// # Errors
 /// When the database does.
 pub async fn waiting_predictions(
     connection: &mut PgConnection,
+    after: After<PredictionId>,
     limit: i64,
-) -> Result<Vec<PredictionId>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT id FROM prediction WHERE dispatched_at IS NULL AND status IN ('new', 'in_review', 'snoozed')
-         ORDER BY opened_at, id LIMIT $1",
+) -> Result<Vec<(Timestamp, PredictionId)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT opened_at, id FROM prediction
+         WHERE dispatched_at IS NULL AND status IN ('new', 'in_review', 'snoozed')
+           AND ($1::timestamptz IS NULL OR (opened_at, id) > ($1, $2))
+         ORDER BY opened_at, id LIMIT $3",
     )
+    .bind(after.map(|(at, _)| at))
+    .bind(after.map(|(_, id)| id))
     .bind(limit)
     .fetch_all(connection)
     .await

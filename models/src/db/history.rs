@@ -83,7 +83,10 @@ pub async fn latest(
             .bind(channels.iter().map(|channel| channel.0).collect::<Vec<_>>())
             .fetch_all(connection)
             .await?;
-    Ok(rows.into_iter().map(|(channel, ts, value, quality)| (channel, RawPoint { ts, value, quality })).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(channel, ts, value, quality)| (channel, RawPoint { ts, value, quality }))
+        .collect())
 }
 
 /// Something that happened at a moment and has no value.
@@ -146,7 +149,11 @@ pub struct AssessmentRow {
 impl AssessmentRow {
     /// `None` when nothing is known of the end of its life.
     pub fn rul(&self) -> Option<RemainingLife> {
-        Some(RemainingLife { p10_h: self.rul_p10_h?, p50_h: self.rul_p50_h?, p90_h: self.rul_p90_h })
+        Some(RemainingLife {
+            p10_h: self.rul_p10_h?,
+            p50_h: self.rul_p50_h?,
+            p90_h: self.rul_p90_h,
+        })
     }
 }
 
@@ -171,7 +178,10 @@ pub async fn latest_assessments(
     connection: &mut PgConnection,
     assets: &[AssetId],
 ) -> Result<Vec<AssessmentRow>, sqlx::Error> {
-    sqlx::query_as(assessment_query!("latest_assessments($1)")).bind(assets).fetch_all(connection).await
+    sqlx::query_as(assessment_query!("latest_assessments($1)"))
+        .bind(assets)
+        .fetch_all(connection)
+        .await
 }
 
 /// Assessments whose window ends in `[from, to)`, newest first, at most `most`.

@@ -64,7 +64,10 @@ pub async fn claim(
     Ok(match found {
         None => Seen::New,
         Some((before, ..)) if before != fingerprint => Seen::OtherBody,
-        Some((_, status, body)) => Seen::Answered { status: u16::try_from(status).unwrap_or(200), body },
+        Some((_, status, body)) => Seen::Answered {
+            status: u16::try_from(status).unwrap_or(200),
+            body,
+        },
     })
 }
 

@@ -9,9 +9,11 @@ mod channels;
 mod ingest;
 mod keys;
 mod numbers;
+mod work;
 
 pub use assets::*;
 pub use channels::*;
 pub use ingest::*;
 pub use keys::*;
 pub use numbers::*;
+pub use work::*;

@@ -27,7 +27,7 @@ use crate::unit::Unit;
     derive(sqlx::Type),
     sqlx(type_name = "meter_source", rename_all = "snake_case")
 )]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = MeterSource))]
 pub enum Source {
     Manual,
     /// The channel counts by itself.

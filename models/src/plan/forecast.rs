@@ -7,7 +7,7 @@ use crate::meter::Usage;
 
 /// The next due day with its interval: exact by the calendar, estimated by a meter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = PlanForecast))]
 pub struct Forecast {
     /// `None` = nothing is known of the usage, or the plan waits for the open occurrence.
     pub date: Option<Day>,

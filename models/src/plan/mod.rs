@@ -29,7 +29,7 @@ use crate::meter::Usage;
     derive(sqlx::Type),
     sqlx(type_name = "plan_basis", rename_all = "snake_case")
 )]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = PlanBasis))]
 pub enum Basis {
     Fixed,
     #[default]

@@ -24,7 +24,7 @@ use crate::time::Timestamp;
     derive(sqlx::Type),
     sqlx(type_name = "prediction_status", rename_all = "snake_case")
 )]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = PredictionStatus))]
 pub enum Status {
     #[default]
     New,
@@ -276,7 +276,7 @@ fn awake(current: &Current, probability: f64, at: Timestamp) -> Status {
 /// Was the prediction right? Written when its ticket closes, or by what happened without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = PredictionLabel))]
 pub enum Label {
     ConfirmedPrevented,
     ConfirmedFailed,

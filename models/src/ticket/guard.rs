@@ -63,7 +63,7 @@ pub struct Missing {
 
 /// One possible next state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = TicketTransition))]
 pub struct Transition {
     pub to: Status,
     pub allowed: bool,

@@ -31,7 +31,7 @@ pub use guard::{Facts, Gate, Missing, Refusal, Transition, check, transitions};
     derive(sqlx::Type),
     sqlx(type_name = "ticket_status", rename_all = "snake_case")
 )]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = TicketStatus))]
 pub enum Status {
     #[default]
     Open,
@@ -123,7 +123,7 @@ impl fmt::Display for Status {
     derive(sqlx::Type),
     sqlx(type_name = "ticket_priority", rename_all = "snake_case")
 )]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = TicketPriority))]
 pub enum Priority {
     Low,
     #[default]
@@ -195,7 +195,7 @@ impl fmt::Display for Priority {
     derive(sqlx::Type),
     sqlx(type_name = "ticket_origin", rename_all = "snake_case")
 )]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = TicketOrigin))]
 pub enum Origin {
     Alarm,
     Prediction,
@@ -271,7 +271,7 @@ impl NewTask {
 /// What was found when a predicted or alarmed failure was looked after: the label of the models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = TicketOutcome))]
 pub enum Outcome {
     /// Damage was found before it failed.
     ConfirmedPrevented,

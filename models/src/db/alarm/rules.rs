@@ -65,7 +65,7 @@ impl From<RuleRow> for Rule {
 /// What a person says of a rule; the API's body.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewAlarmRule))]
 pub struct NewRule {
     pub asset_id: AssetId,
     #[serde(default)]

@@ -4,8 +4,8 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-use crate::asset::{AssetStatus, Criticality};
 use crate::assessment::{Factor, FailureProbability};
+use crate::asset::{AssetStatus, Criticality};
 use crate::id::{AreaId, AssetClassId, AssetId, DeviceId, SiteId};
 use crate::time::Timestamp;
 
@@ -28,9 +28,12 @@ pub struct AreaRow {
 /// # Errors
 /// When the database does.
 pub async fn sites(connection: &mut PgConnection) -> Result<(Vec<SiteRow>, Vec<AreaRow>), sqlx::Error> {
-    let sites =
-        sqlx::query_as("SELECT id, name, time_zone FROM site ORDER BY name").fetch_all(&mut *connection).await?;
-    let areas = sqlx::query_as("SELECT id, site_id, name FROM area ORDER BY name").fetch_all(connection).await?;
+    let sites = sqlx::query_as("SELECT id, name, time_zone FROM site ORDER BY name")
+        .fetch_all(&mut *connection)
+        .await?;
+    let areas = sqlx::query_as("SELECT id, site_id, name FROM area ORDER BY name")
+        .fetch_all(connection)
+        .await?;
     Ok((sites, areas))
 }
 
@@ -38,8 +41,12 @@ pub async fn sites(connection: &mut PgConnection) -> Result<(Vec<SiteRow>, Vec<A
 ///
 /// # Errors
 /// When the database does.
-pub async fn asset_classes(connection: &mut PgConnection) -> Result<Vec<(AssetClassId, String)>, sqlx::Error> {
-    sqlx::query_as("SELECT id, name FROM asset_class ORDER BY name").fetch_all(connection).await
+pub async fn asset_classes(
+    connection: &mut PgConnection,
+) -> Result<Vec<(AssetClassId, String)>, sqlx::Error> {
+    sqlx::query_as("SELECT id, name FROM asset_class ORDER BY name")
+        .fetch_all(connection)
+        .await
 }
 
 /// An asset, its newest health and what is open on it.
@@ -175,7 +182,10 @@ fn contains(text: &str) -> String {
 /// # Errors
 /// When the database does.
 pub async fn asset(connection: &mut PgConnection, id: AssetId) -> Result<Option<AssetRow>, sqlx::Error> {
-    sqlx::query_as(asset_query!("ARRAY[$1::uuid]", "''", "id = $1")).bind(id).fetch_optional(connection).await
+    sqlx::query_as(asset_query!("ARRAY[$1::uuid]", "''", "id = $1"))
+        .bind(id)
+        .fetch_optional(connection)
+        .await
 }
 
 /// The asset whose QR code this is.
@@ -183,7 +193,10 @@ pub async fn asset(connection: &mut PgConnection, id: AssetId) -> Result<Option<
 /// # Errors
 /// When the database does.
 pub async fn asset_by_qr(connection: &mut PgConnection, token: &str) -> Result<Option<AssetId>, sqlx::Error> {
-    sqlx::query_scalar("SELECT id FROM asset WHERE qr_token = $1").bind(token).fetch_optional(connection).await
+    sqlx::query_scalar("SELECT id FROM asset WHERE qr_token = $1")
+        .bind(token)
+        .fetch_optional(connection)
+        .await
 }
 
 /// The assets that have this one as parent, by name.
@@ -194,7 +207,10 @@ pub async fn children(
     connection: &mut PgConnection,
     id: AssetId,
 ) -> Result<Vec<(AssetId, String)>, sqlx::Error> {
-    sqlx::query_as("SELECT id, name FROM asset WHERE parent_id = $1 ORDER BY name").bind(id).fetch_all(connection).await
+    sqlx::query_as("SELECT id, name FROM asset WHERE parent_id = $1 ORDER BY name")
+        .bind(id)
+        .fetch_all(connection)
+        .await
 }
 
 /// The devices that sit on an asset.
@@ -205,7 +221,10 @@ pub async fn devices(
     connection: &mut PgConnection,
     id: AssetId,
 ) -> Result<Vec<(DeviceId, String)>, sqlx::Error> {
-    sqlx::query_as("SELECT id, name FROM device WHERE asset_id = $1 ORDER BY name").bind(id).fetch_all(connection).await
+    sqlx::query_as("SELECT id, name FROM device WHERE asset_id = $1 ORDER BY name")
+        .bind(id)
+        .fetch_all(connection)
+        .await
 }
 
 /// What to change of an asset; `None` = leave it.

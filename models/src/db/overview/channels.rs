@@ -58,8 +58,14 @@ pub async fn channels(
 
 /// # Errors
 /// When the database does.
-pub async fn channel(connection: &mut PgConnection, id: ChannelId) -> Result<Option<ChannelRow>, sqlx::Error> {
-    sqlx::query_as(channel_query!("WHERE c.id = $1")).bind(id).fetch_optional(connection).await
+pub async fn channel(
+    connection: &mut PgConnection,
+    id: ChannelId,
+) -> Result<Option<ChannelRow>, sqlx::Error> {
+    sqlx::query_as(channel_query!("WHERE c.id = $1"))
+        .bind(id)
+        .fetch_optional(connection)
+        .await
 }
 
 /// What to change of a channel; `None` = leave it.

@@ -239,11 +239,15 @@ pub async fn dead_letter(
     connection: &mut PgConnection,
     id: DeadLetterId,
 ) -> Result<Option<(DeadLetterRow, Vec<u8>)>, sqlx::Error> {
-    let row: Option<DeadLetterRow> =
-        sqlx::query_as(dead_letter_query!("l.id = $1")).bind(id).fetch_optional(&mut *connection).await?;
+    let row: Option<DeadLetterRow> = sqlx::query_as(dead_letter_query!("l.id = $1"))
+        .bind(id)
+        .fetch_optional(&mut *connection)
+        .await?;
     let Some(row) = row else { return Ok(None) };
-    let payload =
-        sqlx::query_scalar("SELECT payload FROM dead_letter WHERE id = $1").bind(id).fetch_one(connection).await?;
+    let payload = sqlx::query_scalar("SELECT payload FROM dead_letter WHERE id = $1")
+        .bind(id)
+        .fetch_one(connection)
+        .await?;
     Ok(Some((row, payload)))
 }
 
@@ -251,7 +255,10 @@ pub async fn dead_letter(
 ///
 /// # Errors
 /// When the database does.
-pub async fn discard_dead_letter(connection: &mut PgConnection, id: DeadLetterId) -> Result<bool, sqlx::Error> {
+pub async fn discard_dead_letter(
+    connection: &mut PgConnection,
+    id: DeadLetterId,
+) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
         "UPDATE dead_letter SET discarded_at = now() WHERE id = $1 AND replayed_at IS NULL AND discarded_at IS NULL",
     )

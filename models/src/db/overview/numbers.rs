@@ -72,3 +72,49 @@ pub async fn ingest_today(connection: &mut PgConnection) -> Result<IngestToday, 
     .fetch_one(connection)
     .await
 }
+
+/// Id, slug and name of the tenant that the transaction acts for.
+///
+/// # Errors
+/// When the database does.
+pub async fn current_tenant(
+    connection: &mut PgConnection,
+) -> Result<(crate::id::TenantId, String, String), sqlx::Error> {
+    sqlx::query_as("SELECT id, slug, name FROM tenant WHERE id = current_tenant()")
+        .fetch_one(connection)
+        .await
+}
+
+/// Whether the tenant has events that an older, still open transaction may yet overtake.
+///
+/// # Errors
+/// When the database does.
+pub async fn outbox_waits(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM outbox
+                        WHERE tenant_id = current_tenant() AND xid >= pg_snapshot_xmin(pg_current_snapshot()))",
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Whether an event is still kept.
+///
+/// # Errors
+/// When the database does.
+pub async fn outbox_has(connection: &mut PgConnection, id: i64) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM outbox WHERE id = $1)")
+        .bind(id)
+        .fetch_one(connection)
+        .await
+}
+
+/// Version of the newest migration that was applied, 0 when there is none.
+///
+/// # Errors
+/// When the database does.
+pub async fn schema_version(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT schema_version()")
+        .fetch_one(connection)
+        .await
+}

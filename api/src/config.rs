@@ -1,0 +1,134 @@
+//! Section `[api]` of the configuration.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::ensure;
+use models::service::config::read_secret_file;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address of the HTTP listener: the pages and the API.
+    pub listen: String,
+    /// Signs the tokens of people, at least 32 characters. Empty: a random one at each start, so that a
+    /// restart signs everybody out.
+    #[serde(serialize_with = "hidden")]
+    pub jwt_secret: SecretString,
+    pub jwt_secret_file: Option<PathBuf>,
+    /// How long a token is good, seconds; a valid one can be exchanged for a fresh one.
+    pub token_lifetime_s: u64,
+    /// How long after the sign-in that goes on, seconds.
+    pub session_lifetime_s: u64,
+    /// Sign-ins that one address may try in a minute.
+    pub signins_per_minute: u32,
+    /// Take the client's address from the last entry of X-Forwarded-For. Only behind a proxy that
+    /// writes it.
+    pub trust_forwarded_for: bool,
+    /// Largest request body, bytes.
+    pub max_body_bytes: usize,
+    /// Longest time a request may take, seconds; live streams are not bound by it.
+    pub request_timeout_s: u64,
+    /// Live streams open at the same time.
+    pub max_streams: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            jwt_secret: SecretString::from(""),
+            jwt_secret_file: None,
+            token_lifetime_s: 1800,
+            session_lifetime_s: 12 * 3600,
+            signins_per_minute: 30,
+            trust_forwarded_for: false,
+            max_body_bytes: 1 << 20,
+            request_timeout_s: 30,
+            max_streams: 512,
+        }
+    }
+}
+
+fn hidden<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if secret.expose_secret().is_empty() {
+        ""
+    } else {
+        "(hidden)"
+    })
+}
+
+impl Config {
+    /// # Errors
+    /// Names the key that is wrong.
+    pub fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            (60..=3600).contains(&self.token_lifetime_s),
+            "api.token_lifetime_s is {}, and must be 60 to 3600",
+            self.token_lifetime_s
+        );
+        ensure!(
+            self.session_lifetime_s >= self.token_lifetime_s,
+            "api.session_lifetime_s is shorter than api.token_lifetime_s"
+        );
+        ensure!(
+            self.signins_per_minute > 0,
+            "api.signins_per_minute is 0: nobody could sign in"
+        );
+        ensure!(self.max_body_bytes >= 1024, "api.max_body_bytes is below 1024");
+        ensure!(self.request_timeout_s > 0, "api.request_timeout_s is 0");
+        Ok(())
+    }
+
+    /// The secret that signs tokens: the file's, else the key's, else `None`.
+    ///
+    /// # Errors
+    /// When the file can't be read or the secret is too short to be one.
+    pub fn secret(&self) -> anyhow::Result<Option<SecretString>> {
+        let secret = match &self.jwt_secret_file {
+            Some(path) => read_secret_file(path)?,
+            None if self.jwt_secret.expose_secret().is_empty() => return Ok(None),
+            None => self.jwt_secret.clone(),
+        };
+        ensure!(
+            secret.expose_secret().len() >= 32,
+            "api.jwt_secret has fewer than 32 characters"
+        );
+        Ok(Some(secret))
+    }
+
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(self.request_timeout_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_neither_short_nor_shown() {
+        Config::default().check().unwrap();
+        let short = Config {
+            jwt_secret: SecretString::from("hush"),
+            ..Config::default()
+        };
+        assert!(short.secret().is_err());
+        let good = Config {
+            jwt_secret: SecretString::from("x".repeat(32)),
+            ..Config::default()
+        };
+        assert!(good.secret().unwrap().is_some());
+        assert!(serde_json::to_string(&good).unwrap().contains("(hidden)"));
+        assert!(
+            Config {
+                token_lifetime_s: 5,
+                ..Config::default()
+            }
+            .check()
+            .is_err()
+        );
+    }
+}

@@ -1,0 +1,226 @@
+//! Meters and their readings.
+
+use axum::Json;
+use axum::http::header::ETAG;
+use axum::response::{IntoResponse, Response};
+use models::db::meter::{self, MeterRow, NewMeter};
+use models::id::{AssetId, ChannelId, MeterId};
+use models::meter::{Entry, Source};
+use models::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Named;
+use crate::error::Problem;
+use crate::extract::may::{MetersWrite, PlansRead, PlansWrite};
+use crate::extract::{Answer, Command, Path, Query, Tenant, etag};
+use crate::page::{self, Page};
+use crate::state::App;
+
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get))
+        .routes(routes!(readings, enter))
+}
+
+/// Cumulative usage.
+#[derive(Serialize, ToSchema)]
+pub struct Meter {
+    id: MeterId,
+    asset: Named<AssetId>,
+    #[schema(example = "running hours")]
+    name: String,
+    /// UCUM.
+    #[schema(example = "h")]
+    unit: String,
+    source: Source,
+    channel_id: Option<ChannelId>,
+    total: f64,
+    counted_to: Option<Timestamp>,
+    max_rate_per_h: Option<f64>,
+    row_version: i32,
+}
+
+impl From<MeterRow> for Meter {
+    fn from(row: MeterRow) -> Self {
+        Self {
+            id: row.id,
+            asset: Named::new(row.asset_id, row.asset_name),
+            name: row.name,
+            unit: row.unit,
+            source: row.source,
+            channel_id: row.channel_id,
+            total: row.total,
+            counted_to: row.counted_to,
+            max_rate_per_h: row.max_rate_per_h,
+            row_version: row.row_version,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct MeterQuery {
+    asset_id: Option<AssetId>,
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+/// Meters, the oldest first.
+#[utoipa::path(get, path = "/v1/meters", operation_id = "list_meters", tag = "plans", params(MeterQuery),
+    responses((status = 200, body = Page<Meter>)), security(("bearer" = ["plans:read"])))]
+async fn list(
+    mut tenant: Tenant<PlansRead>,
+    Query(query): Query<MeterQuery>,
+) -> Result<Json<Page<Meter>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let after = page::read_cursor("meters", query.cursor.as_deref())?;
+    let rows = meter::list(tenant.db(), query.asset_id, after, limit + 1).await?;
+    Ok(Json(Page::of("meters", limit, rows, |row| row.id, Into::into)))
+}
+
+/// One meter.
+#[utoipa::path(get, path = "/v1/meters/{id}", operation_id = "get_meter", tag = "plans",
+    params(("id" = MeterId, Path)), responses((status = 200, body = Meter)), security(("bearer" = ["plans:read"])))]
+async fn get(mut tenant: Tenant<PlansRead>, Path(id): Path<MeterId>) -> Result<Response, Problem> {
+    let row = meter::get(tenant.db(), id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    Ok(([(ETAG, etag(row.row_version))], Json(Meter::from(row))).into_response())
+}
+
+/// Add a meter to an asset.
+#[utoipa::path(post, path = "/v1/meters", operation_id = "create_meter", tag = "plans",
+    request_body(content = NewMeter, example = json!({ "asset_id": "ast_0198c4f2a1b27c3d8e4f5a6b7c8d9e0f",
+        "name": "running hours", "unit": "h", "source": "running_state", "channel_id": "chn_42", "running_above": 1.5 })),
+    responses((status = 201, body = Meter)), security(("bearer" = ["plans:write"])))]
+async fn create(mut command: Command<PlansWrite, NewMeter>) -> Result<Response, Problem> {
+    let new = &command.body;
+    if new.name.trim().is_empty() {
+        return Err(Problem::field("/name", "a meter needs a name"));
+    }
+    if (new.source == Source::Manual) == new.channel_id.is_some() {
+        return Err(Problem::field(
+            "/channel_id",
+            "a meter that a channel moves names it, one read by hand doesn't",
+        ));
+    }
+    if (new.source == Source::RunningState) != new.running_above.is_some() {
+        return Err(Problem::field(
+            "/running_above",
+            "belongs to the source running_state, which needs it",
+        ));
+    }
+    let (tenant, new) = (command.principal().tenant, command.body.clone());
+    let id = meter::create(command.db(), tenant, &new).await?;
+    command
+        .audit("meter.create", &id.to_string(), &json!({ "name": new.name }))
+        .await?;
+    let row = meter::get(command.db(), id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    let version = row.row_version;
+    let answer = Answer::created(format!("/v1/meters/{id}"), &Meter::from(row))?;
+    command.finish(answer.version(version)).await
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct MeterReading {
+    at: Timestamp,
+    total: f64,
+    delta: f64,
+    /// `analytics` or `usr_…`.
+    entered_by: String,
+    voided_at: Option<Timestamp>,
+    note: Option<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct MeterReadingQuery {
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+/// A meter's history, the newest first.
+#[utoipa::path(get, path = "/v1/meters/{id}/readings", operation_id = "list_meter_readings", tag = "plans",
+    params(("id" = MeterId, Path), MeterReadingQuery), responses((status = 200, body = Page<MeterReading>)),
+    security(("bearer" = ["plans:read"])))]
+async fn readings(
+    mut tenant: Tenant<PlansRead>,
+    Path(id): Path<MeterId>,
+    Query(query): Query<MeterReadingQuery>,
+) -> Result<Json<Page<MeterReading>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let before = page::read_cursor("meter_readings", query.cursor.as_deref())?;
+    meter::get(tenant.db(), id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    let rows = meter::readings(tenant.db(), id, before, limit + 1).await?;
+    Ok(Json(Page::of(
+        "meter_readings",
+        limit,
+        rows,
+        |row| row.at,
+        |row| MeterReading {
+            at: row.at,
+            total: row.total,
+            delta: row.delta,
+            entered_by: row.entered_by,
+            voided_at: row.voided_at,
+            note: row.note,
+        },
+    )))
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "total": 1250.5 }))]
+pub struct EnterReading {
+    /// What the meter shows; or give `delta`.
+    total: Option<f64>,
+    /// How much more than before.
+    delta: Option<f64>,
+    /// Now when left out.
+    at: Option<Timestamp>,
+    /// It is right, although it is implausible.
+    #[serde(default)]
+    confirmed: bool,
+}
+
+/// Enter what a meter shows.
+#[utoipa::path(post, path = "/v1/meters/{id}/readings", operation_id = "enter_meter_reading", tag = "plans",
+    params(("id" = MeterId, Path)), request_body = EnterReading, responses((status = 200, body = Meter)),
+    security(("bearer" = ["meters:write"])))]
+async fn enter(
+    Path(id): Path<MeterId>,
+    mut command: Command<MetersWrite, EnterReading>,
+) -> Result<Response, Problem> {
+    let entry = match (command.body.total, command.body.delta) {
+        (Some(total), None) => Entry::Absolute(total),
+        (None, Some(delta)) => Entry::Delta(delta),
+        _ => return Err(Problem::field("/total", "give either total or delta")),
+    };
+    let now = Timestamp::now();
+    let at = command.body.at.unwrap_or(now);
+    if at.seconds_since(now) > 60.0 {
+        return Err(Problem::field("/at", "not in the future"));
+    }
+    let (actor, confirmed) = (command.principal().name(), command.body.confirmed);
+    meter::enter_reading(command.db(), id, at, entry, confirmed, &actor).await?;
+    command
+        .audit("meter.reading", &id.to_string(), &json!({ "at": at }))
+        .await?;
+    let row = meter::get(command.db(), id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    command.finish(Answer::ok(&Meter::from(row))?).await
+}
