@@ -108,7 +108,7 @@ stack_await_ready() {
     done
 }
 
-json_text() { sed -nE "s/.*\"$1\" *: *\"([^\"]*)\".*/\1/p" "$2" | head -n 1; }
+json_text() { sed -nE "s|.*\"$1\" *: *\"([^\"]*)\".*|\1|p" "$2" | head -n 1; }
 
 stack_welcome() {
     say ''
@@ -209,6 +209,18 @@ stack_status() {
         say "Forewarn runs at http://127.0.0.1:$HTTP_PORT/ with $agents edge agents; the database is $(db_status | head -n 1)"
     fi
     DATABASE_URL=$(cat "$RUN/database-url") "$BIN/forewarn" status "$@"
+}
+
+# A line for a first device of one's own: the demo's first gateway with its credential filled in.
+stack_gateway() {
+    local name=meridian/alma-1 secret
+    [ -r "$DEMO/secrets.json" ] || die "the demo plant is not prepared yet" "Run ./dev up first."
+    secret=$(json_text "$name" "$DEMO/secrets.json")
+    [ ! -r "$RUN/ports" ] || stack_read_ports
+    cat <<TEXT
+mosquitto_pub -h 127.0.0.1 -p ${MQTT_PORT:-1883} -q 1 -u $name -P $secret \\
+    -t fw/v1/me/json/my-first-device -m '{"temperature": 61.4, "running": true}'
+TEXT
 }
 
 stack_logs() {

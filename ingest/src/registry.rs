@@ -145,7 +145,8 @@ impl Registry {
         }
         let names = &self.gateways[&gateway.id];
         let (mut devices, channels) = names.unknown(payloads);
-        if !names.full && !(devices.is_empty() && channels.is_empty()) {
+        let something_new = !(devices.is_empty() && channels.is_empty());
+        if something_new && !names.full {
             let room = usize::try_from(gateway.max_channels).unwrap_or(0).saturating_sub(names.devices.len());
             devices.truncate(room);
             let mut transaction = pool.begin().await?;

@@ -78,7 +78,7 @@ fn config(tenant: &Tenant, site: &Site, secret: &Secret, uplink: &str, data: &Pa
         collect.push(bearing_rig(data));
     }
     if site.turbofans > 0 {
-        collect.extend((1..=site.turbofans).map(|unit| turbofan(data, unit)));
+        collect.push(turbofans(data, site.turbofans));
     }
     table([
         (
@@ -131,25 +131,23 @@ fn bearing_rig(data: &Path) -> Table {
         ("file", file(data, "ims-bearing-test2.csv.gz")),
         ("device_prefix", "bearing-".into()),
         ("step_s", 600.0.into()),
-        ("history_rows", 930_i64.into()),
-        ("live_every_s", 5.0.into()),
+        ("history", 0.93.into()),
+        ("live_every_s", 10.0.into()),
         ("on_end", "hold".into()),
     ])
 }
 
-/// One engine of the turbofan data set; one cycle an hour, each engine at another age.
-fn turbofan(data: &Path, unit: u32) -> Table {
+/// The engines of the turbofan data set; one cycle an hour, each engine at another age.
+fn turbofans(data: &Path, units: u32) -> Table {
     table([
         ("kind", "replay".into()),
         ("format", "cmapss".into()),
-        ("name", format!("engine-{unit}").into()),
         ("file", file(data, "cmapss-fd001-20.csv.gz")),
-        ("units", Value::Array(vec![i64::from(unit).into()])),
+        ("units", Value::Array((1..=i64::from(units)).map(Value::from).collect())),
         ("device_prefix", "engine-".into()),
         ("step_s", 3600.0.into()),
-        // From young to nearly worn out; the data set's shortest run has 128 cycles.
-        ("history_rows", (60 + i64::from(unit) * 6).into()),
-        ("live_every_s", 30.0.into()),
+        ("history", Value::Array(vec![0.4.into(), 0.97.into()])),
+        ("live_every_s", 60.0.into()),
         ("on_end", "hold".into()),
     ])
 }

@@ -71,7 +71,7 @@ pub struct Channel {
 pub struct Rule {
     pub name: String,
     pub channel: Option<String>,
-    pub kind: String,
+    pub kind: models::alarm::Kind,
     pub limit: f64,
     #[serde(default)]
     pub deadband: f64,
@@ -80,7 +80,7 @@ pub struct Rule {
     #[serde(default)]
     pub off_delay_s: f64,
     pub min_samples: i32,
-    pub severity: String,
+    pub severity: models::alarm::Severity,
     pub mode: Option<String>,
 }
 

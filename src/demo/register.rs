@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use anyhow::Context;
 use argon2::password_hash::{PasswordHasher, SaltString, rand_core::OsRng};
+use models::alarm::Params;
 use models::asset::{AssetStatus, Criticality};
+use models::db::alarm::NewRule;
 use models::db::register as db;
 use models::id::{AreaId, AssetClassId, AssetId, ChannelId, FailureModeId, GatewayId, MeterId, SiteId, TenantId};
 use models::tenant::MemberRole;
@@ -262,25 +264,24 @@ impl Place<'_> {
             Some(name) => Some(*channels.get(name.as_str()).with_context(|| format!("no channel {name}"))?),
             None => None,
         };
-        let new = db::NewAlarmRule {
-            tenant: self.tenant,
-            asset,
-            channel,
-            name: &rule.name,
-            kind: &rule.kind,
+        let new = NewRule {
+            asset_id: asset,
+            channel_id: channel,
+            name: rule.name.clone(),
+            kind: rule.kind,
             limit_value: rule.limit,
             deadband: rule.deadband,
             on_delay_s: rule.on_delay_s,
             off_delay_s: rule.off_delay_s,
             min_samples: rule.min_samples,
-            severity: &rule.severity,
-            failure_mode: rule.mode.as_deref().and_then(|code| class.modes.get(code)).copied(),
+            severity: rule.severity,
+            failure_mode_id: rule.mode.as_deref().and_then(|code| class.modes.get(code)).copied(),
             makes_ticket: true,
             latched: false,
             enabled: true,
-            params: json!({}),
+            params: Params::default(),
         };
-        db::ensure_alarm_rule(connection, &new).await?;
+        db::ensure_alarm_rule(connection, self.tenant, &new).await?;
         Ok(())
     }
 }

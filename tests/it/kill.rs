@@ -52,6 +52,8 @@ async fn nothing_is_lost_or_doubled_when_either_side_is_killed() {
             (now > before).then_some(now)
         })
         .await;
+        server.assert_running();
+        edge.assert_running();
         if round % 2 == 0 {
             server.kill();
             server = Process::spawn("forewarn", &mut serve(&database, mqtt, http));

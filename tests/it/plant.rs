@@ -3,10 +3,12 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use models::alarm::{Kind, Params, Severity};
+use models::db::alarm::NewRule;
 use models::db::auth::{Secret, SecretKind};
 use models::db::register as db;
 use models::db::testing::TestDatabase;
-use models::id::{AssetId, ChannelId, TenantId};
+use models::id::{AssetId, ChannelId};
 use models::tenant::MemberRole;
 
 pub const TENANT: &str = "acme";
@@ -18,7 +20,6 @@ pub const PASSWORD: &str = "correct horse battery staple";
 const COLUMNS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 pub struct Plant {
-    pub tenant: TenantId,
     pub asset: AssetId,
     pub temperature: ChannelId,
     pub secret: Secret,
@@ -68,31 +69,30 @@ impl Plant {
             plausible: (None, None),
         };
         let temperature = db::ensure_channel(connection, &channel).await.unwrap();
-        let rule = db::NewAlarmRule {
-            tenant,
-            asset,
-            channel: Some(temperature),
-            name: "Too hot",
-            kind: "high",
+        let rule = NewRule {
+            asset_id: asset,
+            channel_id: Some(temperature),
+            name: "Too hot".into(),
+            kind: Kind::High,
             limit_value: 90.0,
             deadband: 2.0,
             on_delay_s: 0.0,
             off_delay_s: 0.0,
             min_samples: 2,
-            severity: "critical",
-            failure_mode: Some(mode),
+            severity: Severity::Critical,
+            failure_mode_id: Some(mode),
             makes_ticket: true,
             latched: false,
             enabled: true,
-            params: serde_json::json!({}),
+            params: Params::default(),
         };
-        db::ensure_alarm_rule(connection, &rule).await.unwrap();
+        db::ensure_alarm_rule(connection, tenant, &rule).await.unwrap();
         let hash = models_password_hash();
         let user = db::NewUser { email: EMAIL, name: "Planner", password_hash: Some(&hash) };
         let user = db::ensure_user(connection, &user).await.unwrap();
         db::ensure_membership(connection, tenant, user, MemberRole::TenantAdmin, None).await.unwrap();
         transaction.commit().await.unwrap();
-        Self { tenant, asset, temperature, secret }
+        Self { asset, temperature, secret }
     }
 
     /// An agent that replays `rows` rows of five channels, one a minute and ending now, as fast as it can.
@@ -109,7 +109,7 @@ impl Plant {
             "[uplink]\nurl = \"mqtt://127.0.0.1:{port}\"\ntenant = \"{TENANT}\"\ngateway = \"{GATEWAY}\"\n\
              secret = \"{}\"\nretry_max_s = 0.5\n[spool]\ndir = \"spool\"\n[batch]\nmax_readings = 2000\n\
              [[collect]]\nkind = \"replay\"\nformat = \"csv\"\nfile = \"run.csv\"\ndevice = \"recorder\"\n\
-             step_s = 60.0\nhistory_rows = {rows}\non_end = \"stop\"\n[collect.columns]\n{columns}",
+             step_s = 60.0\nhistory = 1.0\non_end = \"stop\"\n[collect.columns]\n{columns}",
             self.secret.reveal()
         );
         std::fs::write(&path, text).unwrap();

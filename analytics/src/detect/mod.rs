@@ -30,6 +30,7 @@ pub struct ChannelVerdict {
     /// Place in the baseline's channels.
     pub place: usize,
     pub channel: ChannelId,
+    pub name: String,
     /// Name for people.
     pub title: String,
     pub unit: String,
@@ -42,6 +43,8 @@ pub struct ChannelVerdict {
     /// Range where healthy levels lie.
     pub expected_low: f64,
     pub expected_high: f64,
+    /// Distance from `expected` at which it alarms.
+    pub reach: f64,
     /// How long it has been worth a word, hours.
     pub for_h: f64,
     /// Change of the level an hour, in the channel's unit.
@@ -121,6 +124,7 @@ pub fn detect(baseline: &Baseline, window: &Window) -> anyhow::Result<Detection>
         channels.push(ChannelVerdict {
             place,
             channel: own.channel,
+            name: series.channel.name.clone(),
             title: series.title().to_owned(),
             unit: series.channel.unit.clone(),
             anomaly,
@@ -129,6 +133,7 @@ pub fn detect(baseline: &Baseline, window: &Window) -> anyhow::Result<Detection>
             expected: normal.median,
             expected_low: normal.low.max(normal.median - reach),
             expected_high: normal.high.min(normal.median + reach),
+            reach,
             for_h: window.hours(persisting(smoothed, z.signum() * WORTH_A_WORD * own.threshold)),
             slope_per_h: features.latest("slope_long"),
             new_extreme,

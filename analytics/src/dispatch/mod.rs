@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use policy::{AlarmFacts, Verdict, judge};
 
-/// Signs looked at in one pass; the rest is for the next one, which follows at once.
+/// Signs read at a time.
 const BATCH: i64 = 500;
 /// Between two passes when signals come in a row.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -136,17 +136,30 @@ pub async fn run_once(pool: &PgPool, now: Timestamp) -> anyhow::Result<DispatchR
 /// When the database does; what was decided before stays decided.
 pub async fn pass(pool: &PgPool, config: &Config, now: Timestamp) -> anyhow::Result<DispatchReport> {
     let mut report = DispatchReport::default();
-    let mut connection = pool.acquire().await?;
-    let alarms = sql::waiting_alarms(&mut connection, BATCH).await?;
-    let predictions = sql::waiting_predictions(&mut connection, BATCH).await?;
-    let superseded = sql::superseded_tickets(&mut connection).await?;
-    drop(connection);
-    report.looked_at = alarms.len() + predictions.len();
-    for id in alarms {
-        report.take(sign::alarm(pool, config, id, now).await)?;
+    // In pages: what is suppressed keeps waiting, and must not stand in the way of what is new.
+    let mut after = None;
+    loop {
+        let page = sql::waiting_alarms(&mut *pool.acquire().await?, after, BATCH).await?;
+        after = page.last().copied();
+        for (_, id) in &page {
+            report.take(sign::alarm(pool, config, *id, now).await)?;
+        }
+        report.looked_at += page.len();
+        if page.len() < BATCH as usize {
+            break;
+        }
     }
-    for id in predictions {
-        report.take(sign::prediction(pool, config, id, now).await)?;
+    let mut after = None;
+    loop {
+        let page = sql::waiting_predictions(&mut *pool.acquire().await?, after, BATCH).await?;
+        after = page.last().copied();
+        for (_, id) in &page {
+            report.take(sign::prediction(pool, config, *id, now).await)?;
+        }
+        report.looked_at += page.len();
+        if page.len() < BATCH as usize {
+            break;
+        }
     }
     for _ in 0..BATCH {
         match occurrence::next(pool, now).await {
@@ -159,6 +172,7 @@ pub async fn pass(pool: &PgPool, config: &Config, now: Timestamp) -> anyhow::Res
             Err(error) => return Err(error.into()),
         }
     }
+    let superseded = sql::superseded_tickets(&mut *pool.acquire().await?).await?;
     for id in superseded {
         report.cancelled += u32::from(occurrence::cancel_superseded(pool, id, now).await?);
     }

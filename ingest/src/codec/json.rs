@@ -317,14 +317,14 @@ mod tests {
     proptest! {
         #[test]
         fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), named in any::<bool>()) {
-            let _ = decode(&bytes, "d", named.then_some("c"), NOW);
-            let _ = decode_rejects(&bytes, NOW);
+            drop(decode(&bytes, "d", named.then_some("c"), NOW));
+            drop(decode_rejects(&bytes, NOW));
         }
 
         #[test]
         fn any_json_is_read_or_refused(value in json_value(), named in any::<bool>()) {
             let text = value.to_string();
-            let _ = decode_rejects(text.as_bytes(), NOW);
+            drop(decode_rejects(text.as_bytes(), NOW));
             if let Ok(decoded) = decode(text.as_bytes(), "d", named.then_some("c"), NOW) {
                 for column in &decoded.columns {
                     prop_assert_eq!(column.ts.len(), column.values.len());

@@ -48,7 +48,9 @@ pub(crate) async fn run(
                 continue;
             }
         };
-        let _ = stream.set_nodelay(true);
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, %error, "can't send small packets at once");
+        }
         let (door, tls) = (door.clone(), tls.clone());
         tracker.spawn(async move {
             match tls {

@@ -517,11 +517,11 @@ mod tests {
             let mut frame = BytesMut::from(&[kind << 4 | flags, bytes.len() as u8][..]);
             frame.extend_from_slice(&bytes);
             if let Ok(Some(whole)) = next_frame(&mut frame.clone(), 1000) {
-                let _ = read(version, whole);
+                drop(read(version, whole));
             }
             let mut body = BytesMut::from(&[0x10, bytes.len() as u8 + 7, 0, 4, b'M', b'Q', b'T', b'T', if v5 { 5 } else { 4 }][..]);
             body.extend_from_slice(&bytes);
-            let _ = read_connect(body);
+            drop(read_connect(body));
         }
     }
 }

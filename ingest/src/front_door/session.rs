@@ -89,8 +89,12 @@ where
             if let Some((version, why)) = refusal.answer {
                 let mut output = BytesMut::new();
                 if packet::write(version, ToClient::Refused(why), &mut output).is_ok() {
-                    let _ = timeout(door.config.write_timeout(), writer.write_all_buf(&mut output)).await;
-                    let _ = timeout(door.config.write_timeout(), writer.shutdown()).await;
+                    // The peer may be gone by now: then nobody misses the answer.
+                    let saying = async {
+                        writer.write_all_buf(&mut output).await?;
+                        writer.shutdown().await
+                    };
+                    drop(timeout(door.config.write_timeout(), saying).await);
                 }
             }
             return;
@@ -596,10 +600,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
                 }
             }
         };
-        if !matches!(end, End::Gone(_)) {
-            let _ = self.flush().await;
+        if !matches!(end, End::Gone(_)) && self.flush().await.is_err() {
+            tracing::debug!("the peer was gone before the last packet");
         }
-        let _ = timeout(Duration::from_secs(1), self.writer.shutdown()).await;
+        drop(timeout(Duration::from_secs(1), self.writer.shutdown()).await);
         reason
     }
 }

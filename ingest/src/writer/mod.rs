@@ -149,7 +149,8 @@ impl Writer {
     async fn write(&mut self, payloads: Vec<Payload>) -> Result<(), Stopped> {
         let mut prepared = self.prepare(payloads).await?;
         // Parts still to be written, first part last.
-        let mut parts = vec![0..prepared.len()];
+        let mut parts = Vec::new();
+        parts.push(0..prepared.len());
         while let Some(part) = parts.pop() {
             let token = Uuid::now_v7();
             let mut seen: Option<Done> = None;

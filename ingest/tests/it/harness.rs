@@ -30,7 +30,7 @@ pub struct Service {
 
 pub async fn start(change: impl FnOnce(&mut Config)) -> Service {
     // `RUST_LOG=debug` shows what the service does; the second test to come here can't set it again.
-    let _ = telemetry::init(&telemetry::Config { format: telemetry::LogFormat::Text, filter: "off".into() });
+    drop(telemetry::init(&telemetry::Config { format: telemetry::LogFormat::Text, filter: "off".into() }));
     let database = TestDatabase::new().await;
     let (tenant, site) = (TenantId::new(), SiteId::new());
     sqlx::query("INSERT INTO tenant (id, slug, name) VALUES ($1, 'acme', 'Acme')").bind(tenant).execute(&database.owner).await.unwrap();

@@ -1,5 +1,7 @@
 //! The ingest service against a real TimescaleDB, with real MQTT clients and raw sockets.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on panics")]
+
 mod bench;
 mod commit;
 mod connect;

@@ -63,7 +63,7 @@ pub fn max_shelving(role: MemberRole) -> Option<Duration> {
 /// # Errors
 /// When the role may not, or not so long, the moment isn't in the future, or the reason is empty.
 pub fn shelve(role: MemberRole, now: Timestamp, until: Timestamp, reason: &str) -> Result<Shelf, AxisError> {
-    let longest = max_shelving(role).ok_or_else(|| AxisError::RoleMayNotShelve { role })?;
+    let longest = max_shelving(role).ok_or(AxisError::RoleMayNotShelve { role })?;
     let reason = reason.trim();
     if reason.is_empty() {
         return Err(AxisError::NoReason);

@@ -123,8 +123,8 @@ pub async fn fail_claim(
     Ok(())
 }
 
-/// Makes assets due at once whose alarms changed after outbox row `after`, other than those of
-/// analytics itself. Returns the last row looked at and how many assets were woken.
+/// Makes assets due at once whose limit alarms changed after outbox row `after`; those that analytics
+/// raises itself say nothing new. Returns the last row looked at and how many assets were woken.
 ///
 /// # Errors
 /// When the database does.
@@ -132,7 +132,7 @@ pub async fn wake_by_outbox(connection: &mut PgConnection, after: i64, now: Time
     sqlx::query_as(
         "WITH news AS (SELECT id, asset_id FROM outbox
                        WHERE id > $1 AND kind LIKE 'alarm.%' AND asset_id IS NOT NULL
-                         AND coalesce(data->>'source', '') <> 'analytics'),
+                         AND data->>'kind' IN ('high', 'low', 'rate', 'stuck')),
               woken AS (UPDATE assessment_schedule s SET due_at = $2
                         WHERE due_at > $2 AND failures = 0 AND asset_id IN (SELECT asset_id FROM news) RETURNING 1)
          SELECT greatest($1, coalesce((SELECT max(id) FROM outbox), 0)), (SELECT count(*) FROM woken)",
@@ -180,6 +180,8 @@ pub struct AssetFacts {
     pub status: AssetStatus,
     pub installed_at: Option<Timestamp>,
     pub downtime_cost_per_h: Option<f64>,
+    /// How much of its first history is to be taken as healthy; set by people in `attributes`.
+    pub baseline_hours: Option<f64>,
     /// Running hours by a meter in `h`, whole life.
     pub running_h: Option<f64>,
     pub last_failure_at: Option<Timestamp>,
@@ -205,7 +207,11 @@ pub struct AssetFacts {
 pub async fn asset_facts(connection: &mut PgConnection, asset: AssetId, at: Timestamp) -> Result<Option<AssetFacts>> {
     sqlx::query_as(
         "SELECT a.id AS asset_id, a.tenant_id, a.name, a.class_id, c.name AS class_name, c.weibull_shape, c.weibull_scale_h,
-                a.status, a.installed_at, a.downtime_cost_per_h, h.total AS running_h, f.failed_at AS last_failure_at,
+                a.status, a.installed_at, a.downtime_cost_per_h,
+                CASE WHEN jsonb_typeof(a.attributes->'baseline_hours') = 'number'
+                     THEN (a.attributes->>'baseline_hours')::float8 END AS baseline_hours,
+                coalesce((SELECT r.total FROM meter_reading r WHERE r.meter_id = h.id AND r.at <= $2 AND r.voided_at IS NULL
+                          ORDER BY r.at DESC LIMIT 1), h.total) AS running_h, f.failed_at AS last_failure_at,
                 (SELECT r.total FROM meter_reading r WHERE r.meter_id = h.id AND r.at <= f.failed_at AND r.voided_at IS NULL
                  ORDER BY r.at DESC LIMIT 1) AS running_h_at_failure,
                 (SELECT max(t.completed_at) FROM ticket t
@@ -274,6 +280,7 @@ pub struct ModeFacts {
     pub code: String,
     pub name: String,
     pub signature: Json<Signature>,
+    pub pf_interval_days: Option<f64>,
     pub repair_hours: Option<f64>,
     pub repair_cost: Option<f64>,
 }
@@ -289,7 +296,8 @@ pub struct Signature {
 /// When the database does, or a signature isn't one.
 pub async fn failure_modes(connection: &mut PgConnection, class: AssetClassId) -> Result<Vec<ModeFacts>> {
     sqlx::query_as(
-        "SELECT id, code, name, signature, repair_hours, repair_cost FROM failure_mode WHERE class_id = $1 ORDER BY code",
+        "SELECT id, code, name, signature, pf_interval_days, repair_hours, repair_cost
+         FROM failure_mode WHERE class_id = $1 ORDER BY code",
     )
     .bind(class)
     .fetch_all(connection)
@@ -519,6 +527,28 @@ pub async fn insert_champion(connection: &mut PgConnection, model: &NewModel<'_>
     .await
 }
 
+/// What stands for the model where there is none yet. Built in, hence without a tenant.
+pub const NO_MODEL: ModelVersionId = ModelVersionId::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
+
+/// Makes sure that [`NO_MODEL`] has its row.
+///
+/// # Errors
+/// When the database does.
+pub async fn ensure_no_model(connection: &mut PgConnection, code_version: &str) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO model_version
+             (id, tenant_id, name, scope, version, status, artifact, card, code_version, trained_from, trained_to)
+         VALUES ($1, NULL, 'baseline', 'none', 1, 'champion', '{}',
+                 '{\"summary\": \"no baseline yet: only life data, usage and alarms are judged\"}', $2, 'epoch', 'epoch')
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(NO_MODEL)
+    .bind(code_version)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 // ---- Results -------------------------------------------------------------------------------------
 
 /// Writes one assessment. The same window by the same model replaces what stood there: late
@@ -597,13 +627,25 @@ pub async fn write_features(
     Ok(written.rows_affected() == 1)
 }
 
-/// Health of the newest assessment whose window ended before `before`.
+/// The newest assessment whose window ended before a moment, in short.
+#[derive(Clone, Copy, Debug, PartialEq, sqlx::FromRow)]
+pub struct Previous {
+    pub window_end: Timestamp,
+    pub health: f64,
+    pub anomaly: Option<f64>,
+}
+
 ///
 /// # Errors
 /// When the database does.
-pub async fn previous_health(connection: &mut PgConnection, asset: AssetId, before: Timestamp) -> Result<Option<f64>> {
-    sqlx::query_scalar(
-        "SELECT health FROM assessment WHERE asset_id = $1 AND window_end < $2 ORDER BY window_end DESC, assessed_at DESC LIMIT 1",
+pub async fn previous(
+    connection: &mut PgConnection,
+    asset: AssetId,
+    before: Timestamp,
+) -> Result<Option<Previous>> {
+    sqlx::query_as(
+        "SELECT window_end, health, anomaly FROM assessment WHERE asset_id = $1 AND window_end < $2
+         ORDER BY window_end DESC, assessed_at DESC LIMIT 1",
     )
     .bind(asset)
     .bind(before)

@@ -103,6 +103,7 @@ pub fn cancel_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
             }
             if round > 0 {
                 tracing::warn!("second signal, stopping at once");
+                #[expect(clippy::disallowed_methods, reason = "the operator asked twice: nothing is to be waited for")]
                 std::process::exit(130);
             }
             tracing::info!("stopping");

@@ -46,7 +46,11 @@ async fn rows(pool: &PgPool) -> Vec<AlarmRow> {
 async fn a_batch_with_three_occurrences_makes_three_alarms() {
     let database = TestDatabase::new().await;
     let plant = Plant::new(&database.owner, "one").await;
-    let rule = plant.rule(plant.machine("P-1").await, "high", |rule| rule.params.flap_crossings = 32).await;
+    let rule = plant
+        .rule(plant.machine("P-1").await, "high", |rule| {
+            rule.params.flap_crossings = 32
+        })
+        .await;
     let ingest = database.pool(Role::Ingest);
     let mut machine = Machine::default();
 
@@ -416,7 +420,7 @@ async fn rules_are_made_changed_and_removed() {
         list_rules(&mut tx, Some(machine.asset), Some(made.id), 10)
             .await
             .unwrap(),
-        [health.clone()]
+        std::slice::from_ref(&health)
     );
     assert!(delete_rule(&mut tx, health.id, None).await.unwrap());
     tx.commit().await.unwrap();

@@ -1,0 +1,95 @@
+//! Configuration, section `[analytics]`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dispatch;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Seconds between two assessments of an asset; an alarm brings the next one forward.
+    pub interval_s: f64,
+    /// Assets that are assessed at the same time by this process.
+    pub workers: usize,
+    /// Days of history that a baseline may be looked for in.
+    pub history_days: f64,
+    /// Hours of an asset's first history that are taken as healthy. `baseline_hours` among an asset's
+    /// attributes wins over it.
+    pub baseline_hours: f64,
+    /// Seconds between two stored rows of features of an asset.
+    pub features_every_s: f64,
+    /// Windows of the past that are assessed when much history came at once.
+    pub fill_points: usize,
+    /// Probability of failing within 30 days from which a prediction is shown to planners.
+    pub prediction_probability: f64,
+    /// Remaining life (median, days) below which a prediction is shown to planners.
+    pub prediction_life_days: f64,
+    /// Seconds between two steps of meters and maintenance plans.
+    pub meter_every_s: f64,
+    /// Seconds between two looks of the dispatcher at what waits; news wake it at once.
+    pub dispatch_every_s: f64,
+    /// When an alarm or a prediction makes a ticket.
+    pub dispatch: dispatch::Config,
+    /// Days that every assessment is kept; older ones are thinned to one an hour.
+    pub keep_all_days: f64,
+    /// Days that the thinned ones are kept.
+    pub keep_days: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interval_s: 60.0,
+            workers: 2,
+            history_days: 90.0,
+            baseline_hours: 48.0,
+            features_every_s: 600.0,
+            fill_points: 48,
+            prediction_probability: 0.5,
+            prediction_life_days: 7.0,
+            meter_every_s: 15.0,
+            dispatch_every_s: 5.0,
+            dispatch: dispatch::Config::default(),
+            keep_all_days: 2.0,
+            keep_days: 730.0,
+        }
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// Names the key that has a value nothing can work with.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let positive = [
+            ("interval_s", self.interval_s),
+            ("history_days", self.history_days),
+            ("baseline_hours", self.baseline_hours),
+            ("meter_every_s", self.meter_every_s),
+            ("dispatch_every_s", self.dispatch_every_s),
+            ("keep_all_days", self.keep_all_days),
+            ("keep_days", self.keep_days),
+        ];
+        for (key, value) in positive {
+            anyhow::ensure!(value.is_finite() && value > 0.0, "analytics.{key} = {value}: it must be above 0");
+        }
+        anyhow::ensure!(self.features_every_s >= 0.0, "analytics.features_every_s must not be negative");
+        anyhow::ensure!((1..=64).contains(&self.workers), "analytics.workers = {}: 1 to 64 are possible", self.workers);
+        let p = self.prediction_probability;
+        anyhow::ensure!(p > 0.0 && p <= 1.0, "analytics.prediction_probability = {p}: it must be above 0 and at most 1");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_good_and_wrong_keys_are_refused() {
+        Config::default().check().unwrap();
+        let error = serde_json::from_str::<Config>(r#"{"interval": 3}"#).unwrap_err();
+        assert!(error.to_string().contains("unknown field `interval`"), "{error}");
+        let error = Config { workers: 0, ..Config::default() }.check().unwrap_err();
+        assert!(error.to_string().contains("analytics.workers"), "{error}");
+    }
+}

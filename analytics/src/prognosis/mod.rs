@@ -1,0 +1,251 @@
+//! Prognosis: how likely a failure is within 24 hours, 7 days and 30 days, and how much life is left.
+//!
+//! Two sources, added as hazards:
+//!
+//! 1. *Life data* (`life`): the class's Weibull, conditional on the asset's age, from its failures
+//!    where there are any.
+//! 2. *Condition*: what the deviations add, by the best description there is, the largest of
+//!    a trend that runs into a limit (`trend`), the P-F interval of the failure mode it looks like
+//!    (`mode`), and, where neither speaks, a proportional hazard: e to the power of γ times the
+//!    thresholds beyond normal, γ = 1.0 with a range of 0.5 to 1.5. γ is an assumption until a tenant's
+//!    own failures can fit it, and the interval says so by its width.
+//!
+//! Intervals are 80 %. Bounds of both sources are combined at their own bounds, which is wider than
+//! the truth and never narrower.
+
+pub mod life;
+pub mod mode;
+pub mod trend;
+
+use models::assessment::{FailureProbability, RemainingLife};
+use models::db::assessment::ModeFacts;
+use statrs::distribution::{ContinuousCDF, Normal};
+
+use crate::detect::{Detection, WORTH_A_WORD, short};
+use crate::health::{Kind, Reason, duration, severity};
+use crate::reliability::{Estimate, Weibull};
+use crate::window::Window;
+
+pub use life::LifeFacts;
+
+/// Horizons, hours.
+pub const HORIZONS_H: [i32; 3] = [24, 168, 720];
+/// z of the 10 % and 90 % quantiles.
+const Z80: f64 = 1.281_551_565_544_6;
+/// Growth of the hazard for each threshold of anomaly: the middle, the low and the high.
+const GAMMA: Estimate = Estimate { value: 1.0, low: 0.5, high: 1.5 };
+/// Thresholds beyond which more deviation says no more.
+const MOST_CONDITION: f64 = 4.0;
+/// From detectable to failed: wear-out, hence a shape above 1; the interval people give is rarely
+/// better than within half as much again.
+const PF_SHAPE: f64 = 3.0;
+const PF_UNCERTAINTY: f64 = 1.5;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prognosis {
+    pub p_fail: Vec<FailureProbability>,
+    pub rul: Option<RemainingLife>,
+    /// Place of the likeliest failure mode in the list given.
+    pub mode: Option<usize>,
+    pub reasons: Vec<Reason>,
+    pub notes: Vec<String>,
+}
+
+/// What the condition adds to the hazard over a horizon.
+struct Condition {
+    hazard: Box<dyn Fn(f64, f64) -> Estimate>,
+    basis: String,
+    rul: Option<RemainingLife>,
+}
+
+/// The prognosis of one asset. `detection = None`: no baseline yet, life data alone.
+pub fn prognose(life: &LifeFacts, modes: &[ModeFacts], seen: Option<(&Detection, &Window)>) -> Prognosis {
+    let mut notes = Vec::new();
+    let mut reasons = Vec::new();
+    let fitted = life.model().map_err(|note| notes.push(note)).ok();
+    let anomaly = seen.map_or(0.0, |(detection, _)| detection.anomaly);
+    let mode = seen.and_then(|(detection, _)| mode::likeliest(modes, detection));
+    let mut conditions = Vec::new();
+    if let Some((detection, window)) = seen {
+        match trend::to_limit(detection, window) {
+            trend::Outcome::Towards(trend) => {
+                reasons.push(trend_reason(&trend));
+                conditions.push(by_trend(&trend));
+            }
+            trend::Outcome::Past(note) => notes.push(note),
+            trend::Outcome::None => {}
+        }
+        if let Some(condition) = by_pf_interval(mode.map(|place| &modes[place]), detection) {
+            conditions.push(condition);
+        }
+    }
+    if anomaly > WORTH_A_WORD {
+        conditions.push(proportional(anomaly));
+    }
+    let p_fail: Vec<FailureProbability> = HORIZONS_H
+        .iter()
+        .filter_map(|horizon_h| {
+            let hours = f64::from(*horizon_h);
+            let base = fitted.as_ref().and_then(|model| model.hazard(hours));
+            // The proportional hazard multiplies what life data say, so it needs them.
+            let worst = conditions
+                .iter()
+                .map(|condition| ((condition.hazard)(hours, base.map_or(0.0, |base| base.value)), condition))
+                .max_by(|a, b| a.0.value.total_cmp(&b.0.value))
+                .filter(|(hazard, _)| hazard.value > 0.0);
+            if base.is_none() && worst.is_none() {
+                return None;
+            }
+            let sum = |pick: fn(&Estimate) -> f64| base.as_ref().map_or(0.0, pick) + worst.as_ref().map_or(0.0, |(h, _)| pick(h));
+            let p = |hazard: f64| -(-hazard).exp_m1();
+            let (value, low, high) = (p(sum(|h| h.value)), p(sum(|h| h.low)), p(sum(|h| h.high)));
+            let basis: Vec<&str> = [fitted.as_ref().filter(|_| base.is_some()).map(|model| model.basis.as_str())]
+                .into_iter()
+                .chain([worst.as_ref().map(|(_, condition)| condition.basis.as_str())])
+                .flatten()
+                .collect();
+            Some(FailureProbability {
+                horizon_h: *horizon_h,
+                p: value,
+                low: low.min(value),
+                high: high.max(value),
+                basis: basis.join("; "),
+            })
+        })
+        .collect();
+    let rul = conditions.iter().filter_map(|condition| condition.rul).min_by(|a, b| a.p50_h.total_cmp(&b.p50_h));
+    if let Some(month) = p_fail.last() {
+        reasons.push(Reason {
+            kind: Kind::Probability,
+            name: "failure probability".to_owned(),
+            severity: severity(Kind::Probability, month.p, 0.05, 0.35),
+            value: Some(month.p),
+            expected: None,
+            channel: None,
+            text: format!(
+                "{:.0} % probability of failing within 30 days ({:.0} to {:.0} %)",
+                month.p * 100.0,
+                month.low * 100.0,
+                month.high * 100.0
+            ),
+        });
+    }
+    if let Some(rul) = rul {
+        // Within a month it costs, the more the less is left.
+        let urgency = (720.0 - rul.p50_h).max(0.0) / 720.0;
+        reasons.push(Reason {
+            kind: Kind::RemainingLife,
+            name: "remaining life".to_owned(),
+            severity: severity(Kind::RemainingLife, urgency, 0.0, 0.5),
+            value: Some(rul.p50_h),
+            expected: None,
+            channel: None,
+            text: match rul.p90_h {
+                Some(p90) => format!("about {} left ({} to {})", duration(rul.p50_h), duration(rul.p10_h), duration(p90)),
+                None => format!("about {} left, at least {}", duration(rul.p50_h), duration(rul.p10_h)),
+            },
+        });
+        if rul.p90_h.is_none() {
+            notes.push("the far end of the remaining life is open: the data don't bound it".to_owned());
+        }
+    }
+    Prognosis { p_fail, rul, mode, reasons, notes }
+}
+
+fn trend_reason(trend: &trend::Trend) -> Reason {
+    Reason {
+        kind: Kind::Trend,
+        name: format!("{} trend", trend.title),
+        severity: severity(Kind::Trend, (2160.0 - trend.rul.p50_h).max(0.0) / 2160.0, 0.0, 0.5),
+        value: Some(trend.slope_per_h * 24.0),
+        expected: Some(0.0),
+        channel: Some(trend.channel),
+        text: format!(
+            "{} moves by {} a day and reaches {} in about {}",
+            trend.title,
+            short(trend.slope_per_h * 24.0),
+            trend.limit_text,
+            duration(trend.rul.p50_h)
+        ),
+    }
+}
+
+fn by_trend(trend: &trend::Trend) -> Condition {
+    let rul = trend.rul;
+    // Log-normal through p50, as wide as p10 says.
+    let sigma = ((rul.p50_h.max(0.1) / rul.p10_h.max(0.05)).ln() / Z80).clamp(0.1, 2.0);
+    let hazard = move |hours: f64, middle: f64| {
+        let normal = Normal::standard();
+        let p = normal.cdf(((hours / middle.max(0.1)).ln()) / sigma).min(1.0 - 1e-6);
+        -(-p).ln_1p()
+    };
+    let wide = (sigma / 2.0).exp();
+    Condition {
+        hazard: Box::new(move |hours, _| Estimate {
+            value: hazard(hours, rul.p50_h),
+            low: hazard(hours, rul.p50_h * wide),
+            high: hazard(hours, rul.p50_h / wide),
+        }),
+        basis: format!("trend of {} towards {}", trend.title, trend.limit_text),
+        rul: Some(rul),
+    }
+}
+
+fn by_pf_interval(mode: Option<&ModeFacts>, detection: &Detection) -> Option<Condition> {
+    let mode = mode?;
+    let interval_h = mode.pf_interval_days? * 24.0;
+    let worst = detection.worst().filter(|worst| worst.anomaly >= 1.0)?;
+    let since_h = worst.for_h;
+    let life = move |stretch: f64| Weibull {
+        beta: PF_SHAPE,
+        // The interval people give is the median.
+        eta: stretch * interval_h / std::f64::consts::LN_2.powf(1.0 / PF_SHAPE),
+        gamma: 0.0,
+    };
+    let hazard = move |hours: f64, stretch: f64| {
+        let life = life(stretch);
+        life.cumulative_hazard(since_h + hours) - life.cumulative_hazard(since_h)
+    };
+    let left = |stretch: f64, q: f64| life(stretch).remaining_quantile(since_h, q);
+    Some(Condition {
+        hazard: Box::new(move |hours, _| Estimate {
+            value: hazard(hours, 1.0),
+            low: hazard(hours, PF_UNCERTAINTY),
+            high: hazard(hours, 1.0 / PF_UNCERTAINTY),
+        }),
+        basis: format!(
+            "{}: {} from detectable to failed, detectable for {}",
+            mode.name.to_lowercase(),
+            duration(interval_h),
+            duration(since_h)
+        ),
+        rul: Some(RemainingLife {
+            p10_h: left(1.0 / PF_UNCERTAINTY, 0.1),
+            p50_h: left(1.0, 0.5),
+            p90_h: Some(left(PF_UNCERTAINTY, 0.9)),
+        }),
+    })
+}
+
+fn proportional(anomaly: f64) -> Condition {
+    let x = (anomaly - WORTH_A_WORD).clamp(0.0, MOST_CONDITION);
+    let factor = move |gamma: f64| (gamma * x).exp() - 1.0;
+    Condition {
+        hazard: Box::new(move |_, base| Estimate {
+            value: base * factor(GAMMA.value),
+            low: base * factor(GAMMA.low),
+            high: base * factor(GAMMA.high),
+        }),
+        basis: format!(
+            "hazard × {} for the condition (exponent {} a threshold, {} to {})",
+            short(factor(GAMMA.value) + 1.0),
+            GAMMA.value,
+            GAMMA.low,
+            GAMMA.high
+        ),
+        rul: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+use models::db::assessment::Signature;
+use models::id::FailureModeId;
+use proptest::prelude::*;
+use sqlx::types::Json;
+
+use super::*;
+use crate::detect::{Baseline, detect};
+use crate::reliability::Life;
+use crate::testing::{Machine, noise};
+
+fn life() -> LifeFacts {
+    LifeFacts {
+        class: "pump".to_owned(),
+        shape: Some(2.0),
+        scale_h: Some(20_000.0),
+        lives: Vec::new(),
+        age: Some((5_000.0, "hour meter")),
+        in_use: 1.0,
+    }
+}
+
+fn mode(code: &str, channels: &[&str], pf_interval_days: Option<f64>) -> ModeFacts {
+    ModeFacts {
+        id: FailureModeId::new(),
+        code: code.to_owned(),
+        name: code.replace('_', " "),
+        signature: Json(Signature { channels: channels.iter().map(|c| (*c).to_owned()).collect() }),
+        pf_interval_days,
+        repair_hours: None,
+        repair_cost: None,
+    }
+}
+
+/// A machine whose vibration rises by `per_day` from the third day on.
+fn worn(per_day: f64) -> (Detection, Window) {
+    let window = Machine::new(720)
+        .measurement("vibration_de", |i| 2.0 + 0.05 * noise(i) + per_day * (i as f64 - 432.0).max(0.0) / 144.0)
+        .measurement("filter_dp", |i| 0.3 + 0.01 * noise(i + 999))
+        .window();
+    let baseline = Baseline::learn(&window.head(288)).unwrap();
+    (detect(&baseline, &window).unwrap(), window)
+}
+
+#[test]
+fn the_class_alone_gives_the_conditional_weibull() {
+    let prognosis = prognose(&life(), &[], None);
+    let month = prognosis.p_fail.last().unwrap();
+    let exact = Weibull::new(2.0, 20_000.0).unwrap().conditional_failure(5_000.0, 720.0);
+    assert!((month.p - exact).abs() < 1e-12 && month.low < exact && exact < month.high, "{month:?}");
+    assert!(month.basis.contains("no failure on record") && month.basis.contains("age 5000 h"), "{}", month.basis);
+    assert_eq!((prognosis.rul, prognosis.mode), (None, None));
+}
+
+#[track_caller]
+fn check_note(change: impl FnOnce(&mut LifeFacts), expect: &str) {
+    let mut life = life();
+    change(&mut life);
+    let prognosis = prognose(&life, &[], None);
+    assert!(prognosis.p_fail.is_empty());
+    assert!(prognosis.notes.iter().any(|note| note.contains(expect)), "{:?}", prognosis.notes);
+}
+
+#[test]
+fn what_is_not_known_is_said() {
+    check_note(|life| life.age = None, "age unknown");
+    check_note(|life| life.shape = None, "nothing can be said from life data");
+    check_note(|life| (life.shape, life.lives) = (None, vec![Life::Suspended(900.0); 100]), "no failure on record");
+}
+
+#[test]
+fn failures_on_record_are_used_and_counted() {
+    let with = |failures: &[f64]| {
+        let mut life = life();
+        life.lives = Life::from_lists(failures, &[4000.0, 9000.0, 9000.0]);
+        prognose(&life, &[], None).p_fail.last().unwrap().clone()
+    };
+    assert!(with(&[6000.0]).basis.contains("too few failures to fit a shape (1 failures"), "{}", with(&[6000.0]).basis);
+    let fitted = with(&[3000.0, 5000.0, 6000.0, 7500.0, 8000.0]);
+    assert!(fitted.basis.contains("fitted to 5 failures and 3 suspensions"), "{}", fitted.basis);
+    assert!(fitted.low < fitted.p && fitted.p < fitted.high);
+}
+
+#[test]
+fn a_trend_gives_a_remaining_life_near_the_truth() {
+    let (detection, mut window) = worn(0.5);
+    // Level 3 at the end, half a unit a day, limit 5: four days.
+    window.series[0].channel.high_limit = Some(5.0);
+    let prognosis = prognose(&life(), &[], Some((&detection, &window)));
+    let rul = prognosis.rul.unwrap();
+    assert!(rul.p10_h < 96.0 && rul.p90_h.is_none_or(|p90| p90 > 96.0) && (rul.p50_h - 96.0).abs() < 15.0, "{rul:?}");
+    let [day, week, month] = &prognosis.p_fail[..] else { panic!("three horizons") };
+    assert!(day.p < 0.2 && week.p > 0.7 && month.p > 0.95, "{day:?} {week:?}");
+    assert!(week.basis.contains("trend of vibration_de towards its limit of 5"), "{}", week.basis);
+    window.series[0].channel.high_limit = Some(2.5);
+    let prognosis = prognose(&life(), &[], Some((&detection, &window)));
+    assert!(prognosis.notes.iter().any(|note| note.contains("past its limit of 2.5 already")), "{:?}", prognosis.notes);
+}
+
+#[test]
+fn the_mode_is_the_one_whose_channels_deviate() {
+    let (detection, window) = worn(0.5);
+    let modes = [mode("filter_clogging", &["*dp*"], None), mode("bearing_wear", &["vibration*"], Some(3.0)), mode("other", &["*"], None)];
+    let prognosis = prognose(&life(), &modes, Some((&detection, &window)));
+    assert_eq!(prognosis.mode, Some(1));
+    let month = prognosis.p_fail.last().unwrap();
+    assert!(month.p > 0.9 && month.basis.contains("bearing wear: 72 h from detectable to failed") || month.basis.contains("3 d from"), "{}", month.basis);
+    assert_eq!(prognose(&life(), &modes[..1], Some((&detection, &window))).mode, None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn probabilities_are_in_order(age in 1.0..50_000.0f64, shape in 0.5..5.0f64, scale in 100.0..100_000.0f64, in_use in 0.05..1.0f64) {
+        let life = LifeFacts { shape: Some(shape), scale_h: Some(scale), age: Some((age, "hour meter")), in_use, ..life() };
+        let p_fail = prognose(&life, &[], None).p_fail;
+        prop_assert_eq!(p_fail.len(), 3);
+        for entry in &p_fail {
+            prop_assert!(0.0 <= entry.low && entry.low <= entry.p && entry.p <= entry.high && entry.high <= 1.0, "{entry:?}");
+        }
+        prop_assert!(p_fail.windows(2).all(|pair| pair[0].p <= pair[1].p));
+    }
+}

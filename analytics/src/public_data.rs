@@ -1,0 +1,139 @@
+//! Public run-to-failure data through the same window, features, detection and health as in service.
+//! The folder is `FOREWARN_DATA`; without it these tests say that they were left out.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use crate::detect::{Baseline, Detection, detect};
+use crate::health;
+use crate::testing::Machine;
+use crate::window::Window;
+
+fn text(file: &str) -> Option<String> {
+    let Some(folder) = std::env::var_os("FOREWARN_DATA") else {
+        println!("left out: FOREWARN_DATA is not set, {file} is not there to read");
+        return None;
+    };
+    let path = PathBuf::from(folder).join(file);
+    let Ok(packed) = std::fs::File::open(&path) else {
+        println!("left out: {} is not there", path.display());
+        return None;
+    };
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(packed).read_to_string(&mut text).unwrap();
+    Some(text)
+}
+
+/// The last `most` steps up to and with `until`, as a pass would load them.
+fn up_to(window: &Window, until: usize, most: usize) -> Window {
+    let mut part = window.head(until);
+    let cut = until.saturating_sub(most);
+    part.first_step += cut as i64;
+    part.steps -= cut;
+    for series in &mut part.series {
+        for column in [&mut series.mean, &mut series.low, &mut series.high, &mut series.last] {
+            column.drain(..cut);
+        }
+        series.count.drain(..cut);
+    }
+    part
+}
+
+fn health_of(detection: &Detection) -> f64 {
+    health::index(health::reasons(detection)).value
+}
+
+#[test]
+fn ims_bearing_1_is_named_days_ahead() {
+    let Some(text) = text("ims-bearing/test2_features.csv.gz") else { return };
+    let mut columns = vec![Vec::new(); 12];
+    for line in text.lines().skip(1) {
+        let fields: Vec<&str> = line.split(',').collect();
+        let bearing: usize = fields[1].parse().unwrap();
+        for (place, field) in [3, 4, 6].into_iter().enumerate() {
+            columns[(bearing - 1) * 3 + place].push(fields[field].parse::<f64>().unwrap());
+        }
+    }
+    // The last snapshots were taken after the stop.
+    let steps = columns[0].iter().rposition(|rms| *rms > 0.01).unwrap() + 1;
+    let mut machine = Machine::new(steps);
+    for (place, column) in columns.iter().enumerate() {
+        let name = ["rms", "peak", "kurtosis"][place % 3];
+        machine = machine.measurement(&format!("bearing {} {name}", place / 3 + 1), |i| column[i]);
+    }
+    let window = machine.window();
+    let baseline = Baseline::learn(&window.head(288)).unwrap();
+    let mut first: Option<(usize, String)> = None;
+    let mut alarms_before = 0;
+    for step in (289..=steps).step_by(2) {
+        let detection = detect(&baseline, &up_to(&window, step, 288)).unwrap();
+        let lead_h = (steps - step) as f64 / 6.0;
+        if detection.anomaly >= 1.0 {
+            if first.is_none() {
+                let worst = detection.worst().unwrap();
+                let (pattern, shares) = detection.pattern.clone().unwrap();
+                let most = shares.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+                println!(
+                    "first alarm {lead_h:.1} h before the end: {} {:.2}, pattern {pattern:.2} by {}, health {:.1}",
+                    worst.title, worst.anomaly, most.0, health_of(&detection)
+                );
+                first = Some((step, worst.title.clone()));
+            }
+        } else if lead_h > 80.0 {
+            alarms_before += usize::from(detection.anomaly >= 1.0);
+        }
+        if step % 60 == 1 {
+            let worst = detection.worst().unwrap();
+            println!("{lead_h:6.1} h: anomaly {:6.2} {:20} health {:5.1}", detection.anomaly, worst.title, health_of(&detection));
+        }
+    }
+    let (step, name) = first.expect("an alarm before the end");
+    let lead_h = (steps - step) as f64 / 6.0;
+    assert!((48.0..=90.0).contains(&lead_h), "lead time {lead_h} h: earlier would be a false alarm");
+    assert!(name.starts_with("bearing 1"), "{name}");
+    assert_eq!(alarms_before, 0);
+    let end = detect(&baseline, &up_to(&window, steps, 288)).unwrap();
+    assert!(health_of(&end) < 40.0, "{}", health_of(&end));
+}
+
+#[test]
+fn cmapss_engines_fall_towards_their_end() {
+    let Some(text) = text("cmapss/train_FD001.txt.gz") else { return };
+    let mut units: Vec<Vec<Vec<f64>>> = Vec::new();
+    for line in text.lines() {
+        let row: Vec<f64> = line.split_whitespace().map(|field| field.parse().unwrap()).collect();
+        let unit = row[0] as usize;
+        if units.len() < unit {
+            units.push(Vec::new());
+        }
+        units[unit - 1].push(row);
+    }
+    let (mut fallen, mut early, mut late) = (0, Vec::new(), Vec::new());
+    for rows in &units {
+        let mut machine = Machine::new(rows.len());
+        for setting in 2..5 {
+            machine = machine.setting(&format!("setting {}", setting - 1), |i| rows[i][setting]);
+        }
+        for sensor in 5..26 {
+            machine = machine.measurement(&format!("sensor {}", sensor - 4), |i| rows[i][sensor]);
+        }
+        let window = machine.window();
+        let baseline = Baseline::learn(&window.head(50)).unwrap();
+        let health = |step: usize| health_of(&detect(&baseline, &up_to(&window, step, 288)).unwrap());
+        // Just after the baseline, and at the end.
+        let (young, old) = (health(60), health(rows.len()));
+        fallen += usize::from(old < young - 15.0 && old < 70.0);
+        early.push(young);
+        late.push(old);
+    }
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let lowest = early.iter().copied().fold(100.0, f64::min);
+    println!(
+        "{fallen} of {} engines fall; mean health {:.1} (lowest {lowest:.1}) at cycle 60, {:.1} at the end",
+        units.len(),
+        mean(&early),
+        mean(&late)
+    );
+    assert!(fallen * 10 >= units.len() * 9, "{fallen} of {}", units.len());
+    assert!(mean(&early) > 90.0);
+}

@@ -1,0 +1,161 @@
+//! The schedule: which asset is assessed when, and by whom.
+//!
+//! Several processes share the work: a claim is a lease in the database, taken with SKIP LOCKED, so
+//! that no two assess the same asset, and one that dies loses it after a while. A pass that fails is
+//! counted and tried again later and later; it never stops the others. An alarm wakes its asset at
+//! once: the notification carries no data, it only makes us look into the outbox.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use futures::stream::{FuturesUnordered, StreamExt};
+use models::db::assessment::{self as db, Claim};
+use models::db::outbox;
+use models::time::Timestamp;
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::assess::{self, Skipped};
+use crate::config::Config;
+use crate::metrics;
+
+/// A pass takes a second at most; a process that needs longer than this is taken for dead.
+const LEASE_S: f64 = 120.0;
+/// Between two looks for due assets when nothing wakes us.
+const TICK: Duration = Duration::from_millis(500);
+/// Between two looks for assets that came or went.
+const SYNC: Duration = Duration::from_secs(10);
+/// First wait after a failed pass, doubled each time.
+const BACK_OFF_S: f64 = 15.0;
+const MOST_BACK_OFF_S: f64 = 3600.0;
+
+/// Claims and assesses due assets until told to stop.
+///
+/// # Errors
+/// Never while the database is only away for a time: that is logged and tried again.
+pub async fn run(config: Config, pool: PgPool, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let worker = Uuid::now_v7();
+    let mut running = FuturesUnordered::new();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut synced: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(()) = running.next(), if !running.is_empty() => {}
+            _ = tick.tick() => {}
+        }
+        if synced.is_none_or(|at| at.elapsed() >= SYNC) {
+            match sync(&pool).await {
+                Ok(()) => synced = Some(Instant::now()),
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "can't reach the schedule"),
+            }
+        }
+        let free = config.workers.saturating_sub(running.len());
+        if free == 0 {
+            continue;
+        }
+        match claim(&pool, worker, free, &config).await {
+            Ok(claims) => running.extend(claims.into_iter().map(|claim| one(&pool, claim, worker, &config))),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "can't claim due assets"),
+        }
+    }
+    // Passes that have begun are finished; their claims go back with them.
+    while running.next().await.is_some() {}
+    Ok(())
+}
+
+async fn claim(pool: &PgPool, worker: Uuid, free: usize, config: &Config) -> anyhow::Result<Vec<Claim>> {
+    let mut connection = pool.acquire().await?;
+    let limit = i64::try_from(free).unwrap_or(1);
+    Ok(db::claim_due(&mut connection, worker, Timestamp::now(), limit, config.interval_s, LEASE_S).await?)
+}
+
+async fn sync(pool: &PgPool) -> anyhow::Result<()> {
+    let mut connection = pool.acquire().await?;
+    let (come, gone) = db::sync_schedule(&mut connection).await?;
+    if come + gone > 0 {
+        tracing::info!(come, gone, "assets on the schedule changed");
+    }
+    let (overdue_s, assets, failing) = db::schedule_state(&mut connection, Timestamp::now()).await?;
+    metrics::schedule(overdue_s, assets, failing);
+    Ok(())
+}
+
+async fn one(pool: &PgPool, claim: Claim, worker: Uuid, config: &Config) {
+    let began = Instant::now();
+    let outcome = match assess::pass(pool, claim.asset_id, Timestamp::now(), config, Some(worker)).await {
+        Ok(Ok(_)) => "assessed",
+        Ok(Err(Skipped::NoReadings)) => "no_readings",
+        Ok(Err(Skipped::LostLease)) => {
+            tracing::warn!(asset = %claim.asset_id, "took longer than its lease, another worker has the asset");
+            "lost_lease"
+        }
+        Err(error) => {
+            let failures = claim.failures.saturating_add(1);
+            let wait_s = (BACK_OFF_S * 2.0_f64.powi(failures.min(20) - 1)).min(MOST_BACK_OFF_S);
+            let text = format!("{error:#}");
+            tracing::warn!(asset = %claim.asset_id, failures, error = text, wait_s, "assessment failed");
+            if let Err(error) = give_back(pool, &claim, worker, wait_s, &text).await {
+                // The lease runs out by itself.
+                tracing::warn!(asset = %claim.asset_id, error = format!("{error:#}"), "can't note the failure");
+            }
+            "failed"
+        }
+    };
+    metrics::pass(outcome, began.elapsed().as_secs_f64());
+}
+
+async fn give_back(pool: &PgPool, claim: &Claim, worker: Uuid, wait_s: f64, error: &str) -> anyhow::Result<()> {
+    let mut connection = pool.acquire().await?;
+    let retry_at = Timestamp::now().plus_seconds(wait_s);
+    Ok(db::fail_claim(&mut connection, claim.asset_id, worker, retry_at, error).await?)
+}
+
+/// Wakes assets whose alarms changed, and `meters`' other listeners, as the outbox moves.
+///
+/// # Errors
+/// Never: a lost connection is made anew, and the look into the outbox finds what was missed.
+pub async fn listen(pool: PgPool, woken: std::sync::Arc<Notify>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut after = None;
+    loop {
+        let result = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            result = follow(&pool, &mut after, &woken) => result,
+        };
+        if let Err(error) = result {
+            tracing::warn!(error = format!("{error:#}"), "lost the outbox, trying again");
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+        }
+    }
+}
+
+async fn follow(pool: &PgPool, after: &mut Option<i64>, woken: &Notify) -> anyhow::Result<()> {
+    let mut listener = PgListener::connect_with(pool).await.context("listen")?;
+    listener.listen(outbox::WAKE).await?;
+    loop {
+        let mut connection = pool.acquire().await?;
+        let from = match *after {
+            Some(from) => from,
+            None => db::outbox_head(&mut connection).await?,
+        };
+        let (head, assets) = db::wake_by_outbox(&mut connection, from, Timestamp::now()).await?;
+        drop(connection);
+        *after = Some(head);
+        if assets > 0 {
+            tracing::debug!(assets, "woken by alarms");
+        }
+        woken.notify_waiters();
+        // Many events make one look: the queue is emptied first.
+        if listener.try_recv().await?.is_none() {
+            anyhow::bail!("the connection was closed");
+        }
+        while listener.next_buffered().is_some() {}
+    }
+}
