@@ -162,7 +162,7 @@ export interface Alarm {
 
 export interface HistoryEvent { at: string; kind: string; actor: string; detail?: Record<string, unknown> }
 
-export interface TicketRef { id: string; number: number; status: TicketStatus; priority: Level; title?: string }
+export interface TicketRef { id: string; number: number; status: TicketStatus; priority: Level; title?: string | null }
 
 export interface Case {
   id: string;
@@ -186,12 +186,12 @@ export interface CaseDetail extends Omit<Case, 'alarms'> {
 }
 
 export interface Decision {
+  id?: string;
   subject: string;
   outcome: string;
   reason: string;
   at: string;
   ticket_id?: string | null;
-  ticket_number?: number | null;
   case_id?: string | null;
 }
 
@@ -210,6 +210,9 @@ export interface Prediction {
   factors: FactorDetail[];
   revision: number;
   window_end: string;
+  claimed_by?: string | null;
+  snoozed_until?: string | null;
+  dismiss_reason?: string | null;
   case_id?: string | null;
   ticket_id?: string | null;
   opened_at: string;

@@ -237,7 +237,7 @@ export function DecisionList({ list, zone }: { list: Decision[]; zone?: string |
       {list.map((d, i) => (
         <li key={i}>
           <span class="strong">{OUTCOME[d.outcome] ?? words(d.outcome)}</span>{' '}
-          {d.ticket_id && <a class="small" href={`/tickets/${d.ticket_id}`}>{d.ticket_number ? `#${d.ticket_number}` : 'to the ticket'}</a>}{' '}
+          {d.ticket_id && <a class="small" href={`/tickets/${d.ticket_id}`}>to the ticket</a>}{' '}
           <span class="muted small"><Time at={d.at} zone={zone} /></span>
           <p class="soft small">{d.reason}</p>
         </li>

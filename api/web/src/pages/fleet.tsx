@@ -110,7 +110,7 @@ const SHOWN = 6;
 
 function Decisions() {
   const cases = useList<Case>('/v1/cases?open=true', 30_000, 50);
-  const predictions = useList<Prediction>('/v1/predictions', 30_000, 100);
+  const predictions = useList<Prediction>('/v1/predictions?status=new,in_review,accepted,attached', 30_000, 200);
   const rows = useMemo(() => decisionRows(cases.data ?? [], predictions.data ?? []), [cases.data, predictions.data]);
   const waiting = cases.loading || predictions.loading;
   return (

@@ -8,7 +8,7 @@ import { useZones } from '../api/zones';
 import type { Prediction } from '../api/types';
 import { interval, lifeShort, num, span, words } from '../lib/format';
 import { navigate, setSearch, useLocation } from '../router';
-import { Dialog, Empty, Fetched, Head, More, Range, Segments, Tag, Time, useAction } from '../ui/parts';
+import { Dialog, Empty, Fetched, Head, More, Range, Segments, Tag, Time, useAction, who } from '../ui/parts';
 import { useKeys } from '../ui/keys';
 import { useTitle } from '../ui/title';
 
@@ -67,7 +67,7 @@ export function PredictionsPage() {
                   <div>
                     <h2><a class="plain" href={`/fleet/${p.asset.id}`}>{p.asset.name}</a></h2>
                     <p class="soft">{p.failure_mode?.name ?? 'Failure mode not known'}</p>
-                    <p class="small muted"><Tag shape={p.status === 'new' ? 'dot' : 'ring'}>{words(p.status)}</Tag> · revision {p.revision} · data to <Time at={p.window_end} zone={zoneOf(p.asset)} /></p>
+                    <p class="small muted"><Tag shape={p.status === 'new' ? 'dot' : 'ring'}>{words(p.status)}</Tag>{p.status === 'in_review' && p.claimed_by && ` by ${who(p.claimed_by)}`}{p.status === 'snoozed' && p.snoozed_until && <> until <Time at={p.snoozed_until} zone={zoneOf(p.asset)} /></>}{p.dismiss_reason && `: ${DISMISSALS[p.dismiss_reason] ?? p.dismiss_reason}`} · revision {p.revision} · data to <Time at={p.window_end} zone={zoneOf(p.asset)} /></p>
                   </div>
                   <div>
                     <Range p={p.probability} low={p.p_low} high={p.p_high} />

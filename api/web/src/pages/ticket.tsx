@@ -7,9 +7,9 @@ import { may, session } from '../api/session';
 import { useZones } from '../api/zones';
 import type { Asset, Task, TicketDetail, Transition } from '../api/types';
 import type { Page } from '../lib/paging';
-import { num, words } from '../lib/format';
+import { num, quantity, words } from '../lib/format';
 import { unitText } from '../lib/unit';
-import { Dialog, Head, Loading, PriorityTag, Problem, Tag, TicketState, Time, Timeline, useAction, who } from '../ui/parts';
+import { Dialog, Head, Loading, PriorityTag, Problem, Tag, TicketState, Time, Timeline, toast, useAction, who } from '../ui/parts';
 import { ShapeMark } from '../ui/icons';
 import { useTitle } from '../ui/title';
 import { DecisionList } from './asset';
@@ -169,7 +169,12 @@ function TaskRow({ task, t, path, zone }: { task: Task; t: TicketDetail; path: s
   const numeric = task.kind === 'number' || task.kind === 'meter';
   const finish = (e: Event) => {
     e.preventDefault();
-    const result = numeric ? { value: Number(value.replace(',', '.')) } : task.kind === 'check' ? { ok: true } : { text: value };
+    const number = Number(value.replace(',', '.'));
+    if (numeric && !Number.isFinite(number)) {
+      toast(`“${value}” is not a number.`, true);
+      return;
+    }
+    const result = numeric ? number : task.kind === 'check' ? true : value;
     void action.run(() => post(`${path}/tasks/${task.id}/done`, { result }, t.row_version), 'Done').then(changed);
   };
   const limits = [task.min_value != null ? `from ${num(task.min_value)}` : '', task.max_value != null ? `to ${num(task.max_value)}` : ''].filter(Boolean).join(' ');
@@ -191,9 +196,8 @@ function TaskRow({ task, t, path, zone }: { task: Task; t: TicketDetail; path: s
 }
 
 function resultText(task: Task): string {
-  const r = task.result as { value?: number; text?: string } | null | undefined;
-  if (r?.value != null) return `: ${num(r.value)} ${unitText(task.unit)}`;
-  return r?.text ? `: ${r.text}` : '';
+  if (typeof task.result === 'number') return `: ${quantity(task.result, task.unit)}`;
+  return typeof task.result === 'string' && task.result ? `: ${task.result}` : '';
 }
 
 function ShapeMarkRow({ done }: { done: boolean }) {
