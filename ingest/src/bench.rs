@@ -46,7 +46,13 @@ pub struct Args {
 
 impl Default for Args {
     fn default() -> Self {
-        Self { connections: 50, seconds: 60, batch: 500, window: 4, plain: false }
+        Self {
+            connections: 50,
+            seconds: 60,
+            batch: 500,
+            window: 4,
+            plain: false,
+        }
     }
 }
 
@@ -55,20 +61,31 @@ impl Default for Args {
 /// # Errors
 /// When a client is refused, the service fails, or the databases can't be made.
 pub async fn run(args: Args, database_url: &str) -> anyhow::Result<serde_json::Value> {
-    ensure!(args.batch.is_multiple_of(CHANNELS) && args.batch > 0, "readings in a batch: a multiple of {CHANNELS}");
+    ensure!(
+        args.batch.is_multiple_of(CHANNELS) && args.batch > 0,
+        "readings in a batch: a multiple of {CHANNELS}"
+    );
     let name = format!("forewarn_bench_{}", uuid::Uuid::now_v7().simple());
-    let url = reading::make_scratch(database_url, &name).await.context("database for the measurement")?;
+    let url = reading::make_scratch(database_url, &name)
+        .await
+        .context("database for the measurement")?;
     let measured = measure(args, &url).await;
     let dropped = reading::drop_scratch(database_url, &name).await;
     let measured = measured?;
     dropped?;
     let name = format!("{name}_limit");
-    let url = reading::make_scratch(database_url, &name).await.context("database for the limit")?;
+    let url = reading::make_scratch(database_url, &name)
+        .await
+        .context("database for the limit")?;
     let limit = copy_limit(measured.stored.clamp(200_000, 4_000_000), &url).await;
     reading::drop_scratch(database_url, &name).await?;
     let limit = limit?;
     let rate = measured.acknowledged as f64 / measured.took.as_secs_f64();
-    let unit = if args.plain { "messages_per_s" } else { "readings_per_s" };
+    let unit = if args.plain {
+        "messages_per_s"
+    } else {
+        "readings_per_s"
+    };
     Ok(json!({
         unit: rate.round(), "copy_limit_per_s": limit.round(), "ratio": (rate / limit * 1000.0).round() / 1000.0,
         "ack_p50_ms": measured.percentile(0.5), "ack_p99_ms": measured.percentile(0.99),
@@ -89,18 +106,44 @@ struct Measured {
 impl Measured {
     fn percentile(&self, part: f64) -> f64 {
         let i = ((self.latencies.len() as f64 - 1.0) * part).max(0.0) as usize;
-        self.latencies.get(i).map_or(0.0, |micros| f64::from(*micros) / 1000.0)
+        self.latencies
+            .get(i)
+            .map_or(0.0, |micros| f64::from(*micros) / 1000.0)
     }
 }
 
 async fn measure(args: Args, url: &str) -> anyhow::Result<Measured> {
     let mut owner = PgConnection::connect(url).await?;
-    let tenant = create_tenant(&mut owner, &NewTenant { slug: "bench", name: "Bench" }).await?;
-    let site = create_site(&mut owner, &NewSite { tenant, name: "Bench", time_zone: "UTC" }).await?;
+    let tenant = create_tenant(
+        &mut owner,
+        &NewTenant {
+            slug: "bench",
+            name: "Bench",
+        },
+    )
+    .await?;
+    let site = create_site(
+        &mut owner,
+        &NewSite {
+            tenant,
+            name: "Bench",
+            time_zone: "UTC",
+        },
+    )
+    .await?;
     let hash: [u8; 32] = Sha256::digest(SECRET).into();
     for i in 0..args.connections {
         let slug = format!("g{i}");
-        let gateway = create_gateway(&mut owner, &NewGateway { tenant, site, slug: &slug, name: &slug }).await?;
+        let gateway = create_gateway(
+            &mut owner,
+            &NewGateway {
+                tenant,
+                site,
+                slug: &slug,
+                name: &slug,
+            },
+        )
+        .await?;
         create_gateway_credential(&mut owner, tenant, gateway, hash, None).await?;
     }
     let config = Config::default();
@@ -129,12 +172,23 @@ async fn measure(args: Args, url: &str) -> anyhow::Result<Measured> {
     latencies.sort_unstable();
     let (stored, doubled) = models::db::ledger::totals(&mut owner).await?;
     owner.close().await?;
-    Ok(Measured { acknowledged, stored, doubled, took, latencies })
+    Ok(Measured {
+        acknowledged,
+        stored,
+        doubled,
+        took,
+        latencies,
+    })
 }
 
 /// Publishes until `until`, then waits for the last acknowledgement. Returns acknowledged readings
 /// and the latency of each publish in microseconds.
-async fn client(args: Args, number: usize, address: SocketAddr, until: Instant) -> anyhow::Result<(i64, Vec<u32>)> {
+async fn client(
+    args: Args,
+    number: usize,
+    address: SocketAddr,
+    until: Instant,
+) -> anyhow::Result<(i64, Vec<u32>)> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (mut input, mut output) = (BytesMut::with_capacity(4096), BytesMut::with_capacity(64 * 1024));
@@ -148,7 +202,11 @@ async fn client(args: Args, number: usize, address: SocketAddr, until: Instant) 
     let mut connected = false;
     let mut sequence = 0_u64;
     let mut ts = Timestamp::now().micros();
-    let window = if args.plain { args.window.max(200) } else { args.window };
+    let window = if args.plain {
+        args.window.max(200)
+    } else {
+        args.window
+    };
     loop {
         while connected && waiting.len() < window && Instant::now() < until {
             sequence += 1;
@@ -157,7 +215,10 @@ async fn client(args: Args, number: usize, address: SocketAddr, until: Instant) 
                 ts += 1_000;
                 let channel = sequence as usize % CHANNELS;
                 let at = Timestamp::from_micros(ts);
-                (format!("fw/v1/me/json/d/c{channel}"), format!("{{\"ts\":\"{at}\",\"value\":{sequence}.5}}").into_bytes())
+                (
+                    format!("fw/v1/me/json/d/c{channel}"),
+                    format!("{{\"ts\":\"{at}\",\"value\":{sequence}.5}}").into_bytes(),
+                )
             } else {
                 ("fw/v1/me/batch".to_owned(), batch(args.batch, sequence, &mut ts)?)
             };
@@ -176,7 +237,11 @@ async fn client(args: Args, number: usize, address: SocketAddr, until: Instant) 
         while let Ok(packet) = v4::Packet::read(&mut input, 1 << 20) {
             match packet {
                 v4::Packet::ConnAck(ack) => {
-                    ensure!(ack.code == v4::ConnectReturnCode::Success, "refused: {:?}", ack.code);
+                    ensure!(
+                        ack.code == v4::ConnectReturnCode::Success,
+                        "refused: {:?}",
+                        ack.code
+                    );
                     connected = true;
                 }
                 v4::Packet::PubAck(ack) => {
@@ -198,12 +263,22 @@ fn batch(readings: usize, seq: u64, ts: &mut i64) -> std::io::Result<Vec<u8>> {
             device: "d".to_owned(),
             channel: format!("c{channel}"),
             ts_deltas: std::iter::once(*ts).chain((1..rows).map(|_| 1_000)).collect(),
-            values: (0..rows).map(|row| 20.0 + ((seq as usize * 31 + channel * 7 + row) % 997) as f64 / 64.0).collect(),
+            values: (0..rows)
+                .map(|row| 20.0 + ((seq as usize * 31 + channel * 7 + row) % 997) as f64 / 64.0)
+                .collect(),
             ..Column::default()
         })
         .collect();
     *ts += rows as i64 * 1_000;
-    Batch { epoch: 1, seq, floor: 1, sent_at: *ts, columns, events: Vec::new() }.encode_compressed(1)
+    Batch {
+        epoch: 1,
+        seq,
+        floor: 1,
+        sent_at: *ts,
+        columns,
+        events: Vec::new(),
+    }
+    .encode_compressed(1)
 }
 
 async fn copy_limit(rows: i64, url: &str) -> anyhow::Result<f64> {
@@ -241,5 +316,7 @@ async fn copy_limit(rows: i64, url: &str) -> anyhow::Result<f64> {
 fn peak_rss_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) / 1024
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok())
+        .unwrap_or(0)
+        / 1024
 }

@@ -128,7 +128,13 @@ impl Default for Limits {
 
 impl Default for Writer {
     fn default() -> Self {
-        Self { writers: 2, batch_rows: 20_000, batch_bytes: 4 << 20, batch_payloads: 4096, batch_age_ms: 20 }
+        Self {
+            writers: 2,
+            batch_rows: 20_000,
+            batch_bytes: 4 << 20,
+            batch_payloads: 4096,
+            batch_age_ms: 20,
+        }
     }
 }
 
@@ -187,7 +193,10 @@ mod tests {
         Config::default().check().unwrap();
         let mut config = Config::default();
         config.writer.writers = 0;
-        assert_eq!(config.check().unwrap_err().to_string(), "ingest.writer.writers must be at least 1");
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "ingest.writer.writers must be at least 1"
+        );
         config = Config::default();
         config.limits.in_flight_bytes = 10;
         assert!(config.check().is_err());

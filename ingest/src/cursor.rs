@@ -32,8 +32,16 @@ pub enum Taken {
 }
 
 impl Cursor {
-    pub fn new(contiguous: u64, ahead: impl IntoIterator<Item = u64>, lost: impl IntoIterator<Item = (u64, u64)>) -> Self {
-        Self { contiguous, ahead: ahead.into_iter().collect(), lost: lost.into_iter().collect() }
+    pub fn new(
+        contiguous: u64,
+        ahead: impl IntoIterator<Item = u64>,
+        lost: impl IntoIterator<Item = (u64, u64)>,
+    ) -> Self {
+        Self {
+            contiguous,
+            ahead: ahead.into_iter().collect(),
+            lost: lost.into_iter().collect(),
+        }
     }
 
     /// The highest number up to which everything is committed or known to be lost.
@@ -69,7 +77,11 @@ impl Cursor {
             return Taken::TooFarAhead;
         }
         let taken = if seq <= self.contiguous {
-            if self.find(seq) { Taken::New } else { Taken::Duplicate }
+            if self.find(seq) {
+                Taken::New
+            } else {
+                Taken::Duplicate
+            }
         } else if self.ahead.insert(seq) {
             Taken::New
         } else {
@@ -83,7 +95,12 @@ impl Cursor {
 
     /// Takes `seq` out of the lost ranges.
     fn find(&mut self, seq: u64) -> bool {
-        let Some((&first, &last)) = self.lost.range(..=seq).next_back().filter(|(_, last)| **last >= seq) else {
+        let Some((&first, &last)) = self
+            .lost
+            .range(..=seq)
+            .next_back()
+            .filter(|(_, last)| **last >= seq)
+        else {
             return false;
         };
         self.lost.remove(&first);
@@ -103,7 +120,10 @@ impl Cursor {
             if first >= floor {
                 return;
             }
-            let last = self.ahead.first().map_or(floor - 1, |next| (next - 1).min(floor - 1));
+            let last = self
+                .ahead
+                .first()
+                .map_or(floor - 1, |next| (next - 1).min(floor - 1));
             self.lost.insert(first, last);
             self.contiguous = last;
         }
@@ -141,7 +161,10 @@ mod tests {
         let mut cursor = Cursor::default();
         cursor.take(1, 1);
         cursor.take(9, 8);
-        assert_eq!((cursor.contiguous(), cursor.lost().clone()), (7, BTreeMap::from([(2, 7)])));
+        assert_eq!(
+            (cursor.contiguous(), cursor.lost().clone()),
+            (7, BTreeMap::from([(2, 7)]))
+        );
         assert_eq!(cursor.gaps(), BTreeMap::from([(8, 8)]));
         assert_eq!(cursor.take(4, 1), Taken::New);
         assert_eq!(cursor.lost().clone(), BTreeMap::from([(2, 3), (5, 7)]));

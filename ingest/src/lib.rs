@@ -69,19 +69,34 @@ pub async fn run(
     if let Some(settings) = config.tls.clone() {
         let address = settings.listen.clone();
         let (acceptor, refresh) = tls::acceptor(settings, shutdown.clone()).context("ingest.tls")?;
-        let encrypted = TcpListener::bind(&address).await.with_context(|| format!("ingest.tls.listen {address}"))?;
+        let encrypted = TcpListener::bind(&address)
+            .await
+            .with_context(|| format!("ingest.tls.listen {address}"))?;
         supervisor.spawn("certificates", refresh);
-        supervisor.spawn("tls listener", listener::run(door.clone(), encrypted, Some(acceptor), admission.clone()));
+        supervisor.spawn(
+            "tls listener",
+            listener::run(door.clone(), encrypted, Some(acceptor), admission.clone()),
+        );
     }
     supervisor.spawn("listener", listener::run(door, listener, None, admission));
     let every = Duration::from_secs(config.revocation_check_s);
-    supervisor.spawn("revocation", watch_credentials(pool.clone(), hub, every, shutdown.clone()));
+    supervisor.spawn(
+        "revocation",
+        watch_credentials(pool.clone(), hub, every, shutdown.clone()),
+    );
     supervisor.spawn("housekeeping", keep_house(pool, shutdown));
-    supervisor.run(Duration::from_secs(config.shutdown_s * 2 + 5)).await
+    supervisor
+        .run(Duration::from_secs(config.shutdown_s * 2 + 5))
+        .await
 }
 
 /// Ends the connections of credentials that were withdrawn.
-async fn watch_credentials(pool: PgPool, hub: Hub, every: Duration, shutdown: CancellationToken) -> anyhow::Result<()> {
+async fn watch_credentials(
+    pool: PgPool,
+    hub: Hub,
+    every: Duration,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
@@ -102,7 +117,10 @@ async fn watch_credentials(pool: PgPool, hub: Hub, every: Duration, shutdown: Ca
         match answer {
             Ok(withdrawn) if withdrawn.is_empty() => {}
             Ok(withdrawn) => {
-                tracing::warn!(credentials = withdrawn.len(), "credentials were withdrawn: closing their connections");
+                tracing::warn!(
+                    credentials = withdrawn.len(),
+                    "credentials were withdrawn: closing their connections"
+                );
                 hub.withdraw(&withdrawn);
             }
             Err(error) => tracing::warn!(%error, "can't compare connections with withdrawn credentials"),

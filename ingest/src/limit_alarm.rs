@@ -66,7 +66,9 @@ impl LimitAlarms {
         if self.loaded_at.is_none_or(|at| at.elapsed() > self.rules_max_age) {
             self.load_rules(connection).await?;
         }
-        let Some(received_at) = payloads.iter().map(Prepared::received_at).min() else { return Ok(0) };
+        let Some(received_at) = payloads.iter().map(Prepared::received_at).min() else {
+            return Ok(0);
+        };
         if self.rules.is_empty() {
             return Ok(0);
         }
@@ -96,11 +98,18 @@ impl LimitAlarms {
             .map(|(rule, chunk)| Watch {
                 rule,
                 machine: self.machines.get(&rule.id).cloned().unwrap_or_default(),
-                samples: chunk.iter().map(|(row, _)| (row.ts, row.value, row.quality)).collect(),
+                samples: chunk
+                    .iter()
+                    .map(|(row, _)| (row.ts, row.value, row.quality))
+                    .collect(),
             })
             .collect();
-        let evaluated = alarm::evaluate(connection, &mut watches, received_at - self.max_age, "ingest").await?;
-        self.staged = watches.into_iter().map(|watch| (watch.rule.id, watch.machine)).collect();
+        let evaluated =
+            alarm::evaluate(connection, &mut watches, received_at - self.max_age, "ingest").await?;
+        self.staged = watches
+            .into_iter()
+            .map(|watch| (watch.rule.id, watch.machine))
+            .collect();
         Ok(u64::from(evaluated.raised + evaluated.cleared))
     }
 

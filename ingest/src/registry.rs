@@ -47,7 +47,10 @@ impl Names for GatewayNames {
         if !good_name(device) || !good_name(channel) {
             return Err(Unresolved::BadName);
         }
-        self.devices.get(device).and_then(|device| device.channels.get(channel)).ok_or(Unresolved::QuotaExceeded)
+        self.devices
+            .get(device)
+            .and_then(|device| device.channels.get(channel))
+            .ok_or(Unresolved::QuotaExceeded)
     }
 
     fn device(&self, device: &str) -> Option<(DeviceId, Option<AssetId>)> {
@@ -76,7 +79,11 @@ impl GatewayNames {
                 );
             }
         }
-        Self { loaded_at: Instant::now(), devices, full: false }
+        Self {
+            loaded_at: Instant::now(),
+            devices,
+            full: false,
+        }
     }
 
     /// Names of `payloads` that mean nothing yet, each once, in the order they came.
@@ -96,7 +103,10 @@ impl GatewayNames {
                     && seen.insert((&column.device, &column.channel))
                 {
                     note_device(&column.device);
-                    let unit = column.unit.clone().filter(|unit| good_name(unit) && unit.len() <= 64);
+                    let unit = column
+                        .unit
+                        .clone()
+                        .filter(|unit| good_name(unit) && unit.len() <= 64);
                     channels.push(NewChannel {
                         device: column.device.clone(),
                         channel: column.channel.clone(),
@@ -127,7 +137,10 @@ pub struct Registry {
 
 impl Registry {
     pub fn new(max_age: Duration) -> Self {
-        Self { max_age, gateways: HashMap::new() }
+        Self {
+            max_age,
+            gateways: HashMap::new(),
+        }
     }
 
     /// Makes every name of `payloads` known that can be.
@@ -140,14 +153,20 @@ impl Registry {
         gateway: &Gateway,
         payloads: &[&Decoded],
     ) -> Result<&GatewayNames, sqlx::Error> {
-        if self.gateways.get(&gateway.id).is_none_or(|names| names.loaded_at.elapsed() > self.max_age) {
+        if self
+            .gateways
+            .get(&gateway.id)
+            .is_none_or(|names| names.loaded_at.elapsed() > self.max_age)
+        {
             self.reload(pool, gateway.id).await?;
         }
         let names = &self.gateways[&gateway.id];
         let (mut devices, channels) = names.unknown(payloads);
         let something_new = !(devices.is_empty() && channels.is_empty());
         if something_new && !names.full {
-            let room = usize::try_from(gateway.max_channels).unwrap_or(0).saturating_sub(names.devices.len());
+            let room = usize::try_from(gateway.max_channels)
+                .unwrap_or(0)
+                .saturating_sub(names.devices.len());
             devices.truncate(room);
             let mut transaction = pool.begin().await?;
             if !devices.is_empty() {
@@ -155,7 +174,8 @@ impl Registry {
             }
             let mut added = 0;
             if !channels.is_empty() {
-                added = registry::add_channels(&mut transaction, gateway.tenant, gateway.id, &channels).await?;
+                added =
+                    registry::add_channels(&mut transaction, gateway.tenant, gateway.id, &channels).await?;
             }
             transaction.commit().await?;
             self.reload(pool, gateway.id).await?;
@@ -200,7 +220,12 @@ impl Registry {
 /// Channel of a reading for tests of the parts behind.
 #[cfg(test)]
 pub(crate) fn channel(id: i32, unit: &str) -> Channel {
-    Channel { id: models::id::ChannelId(id), unit: Unit::new(unit), plausible_min: f64::NEG_INFINITY, plausible_max: f64::INFINITY }
+    Channel {
+        id: models::id::ChannelId(id),
+        unit: Unit::new(unit),
+        plausible_min: f64::NEG_INFINITY,
+        plausible_max: f64::INFINITY,
+    }
 }
 
 #[cfg(test)]
@@ -213,7 +238,11 @@ mod tests {
         let mut names = GatewayNames::new(Vec::new());
         names.devices.insert(
             "pump".into(),
-            Device { id: DeviceId::new(), asset: None, channels: HashMap::from([("temp".into(), channel(1, "Cel"))]) },
+            Device {
+                id: DeviceId::new(),
+                asset: None,
+                channels: HashMap::from([("temp".into(), channel(1, "Cel"))]),
+            },
         );
         let column = |device: &str, channel: &str| NamedColumn {
             device: device.into(),
@@ -221,11 +250,24 @@ mod tests {
             ..NamedColumn::default()
         };
         let decoded = Decoded {
-            columns: vec![column("pump", "temp"), column("pump", "flow"), column("fan", "rpm"), column("fan", "rpm"), column("", "x"), column("fan", "a\0b")],
+            columns: vec![
+                column("pump", "temp"),
+                column("pump", "flow"),
+                column("fan", "rpm"),
+                column("fan", "rpm"),
+                column("", "x"),
+                column("fan", "a\0b"),
+            ],
             ..Decoded::default()
         };
         let (devices, channels) = names.unknown(&[&decoded]);
         assert_eq!(devices, ["fan"]);
-        assert_eq!(channels.iter().map(|new| new.channel.as_str()).collect::<Vec<_>>(), ["flow", "rpm"]);
+        assert_eq!(
+            channels
+                .iter()
+                .map(|new| new.channel.as_str())
+                .collect::<Vec<_>>(),
+            ["flow", "rpm"]
+        );
     }
 }

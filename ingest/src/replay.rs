@@ -39,14 +39,22 @@ pub struct Replayed {
 pub async fn replay(pool: &PgPool, config: &Config, filter: &Filter) -> anyhow::Result<Replayed> {
     let mut done = Replayed::default();
     let mut registry = Registry::new(Duration::from_secs(config.register_max_age_s));
-    let mut alarms = LimitAlarms::new(Duration::from_secs(60), Duration::from_secs(config.alarms.max_age_s));
-    let limits = TimeLimits { future_s: config.future_limit_s, ancient: config.ancient_limit };
+    let mut alarms = LimitAlarms::new(
+        Duration::from_secs(60),
+        Duration::from_secs(config.alarms.max_age_s),
+    );
+    let limits = TimeLimits {
+        future_s: config.future_limit_s,
+        ancient: config.ancient_limit,
+    };
     let mut after = None;
     loop {
         let mut connection = pool.acquire().await?;
         let letters = dead_letter::open(&mut connection, filter, after, 100).await?;
         drop(connection);
-        let Some(last) = letters.last() else { return Ok(done) };
+        let Some(last) = letters.last() else {
+            return Ok(done);
+        };
         after = Some(last.id);
         for letter in letters {
             let mut connection = pool.acquire().await?;
@@ -61,7 +69,11 @@ pub async fn replay(pool: &PgPool, config: &Config, filter: &Filter) -> anyhow::
                 max_channels: row.max_channels,
             });
             let Some(format) = format_of(&letter) else {
-                done.still_refused.push((letter.id, letter.reason, "this kind of letter can't be replayed".to_owned()));
+                done.still_refused.push((
+                    letter.id,
+                    letter.reason,
+                    "this kind of letter can't be replayed".to_owned(),
+                ));
                 continue;
             };
             let payload = Payload {
@@ -82,7 +94,8 @@ pub async fn replay(pool: &PgPool, config: &Config, filter: &Filter) -> anyhow::
             }
             let mut prepared = Prepared::new(payload, registry.names(gateway.id), limits);
             if let Some(refused) = prepared.letters().first() {
-                done.still_refused.push((letter.id, refused.reason.clone(), refused.detail.clone()));
+                done.still_refused
+                    .push((letter.id, refused.reason.clone(), refused.detail.clone()));
                 continue;
             }
             // Its number was passed when it became a letter.
@@ -102,9 +115,10 @@ fn format_of(letter: &DeadLetter) -> Option<Format> {
         "native" => Some(Format::Native),
         "readings" => Some(Format::Readings),
         "json" => match Topic::parse(&letter.topic).ok()?.kind {
-            Kind::Json { device, channel } => {
-                Some(Format::Json { device: device.to_owned(), channel: channel.map(str::to_owned) })
-            }
+            Kind::Json { device, channel } => Some(Format::Json {
+                device: device.to_owned(),
+                channel: channel.map(str::to_owned),
+            }),
             _ => None,
         },
         _ => None,

@@ -67,15 +67,26 @@ pub fn good_name(name: &str) -> bool {
 }
 
 pub fn validate(decoded: Decoded, names: &impl Names, limits: TimeLimits, received_at: Timestamp) -> Valid {
-    let latest = received_at.micros().saturating_add(i64::try_from(limits.future_s).unwrap_or(i64::MAX).saturating_mul(1_000_000));
+    let latest = received_at.micros().saturating_add(
+        i64::try_from(limits.future_s)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1_000_000),
+    );
     let earliest = limits.ancient.micros();
-    let mut valid = Valid { rejects: decoded.rejects, ..Valid::default() };
-    valid.readings.reserve(decoded.columns.iter().map(|column| column.values.len()).sum());
+    let mut valid = Valid {
+        rejects: decoded.rejects,
+        ..Valid::default()
+    };
+    valid
+        .readings
+        .reserve(decoded.columns.iter().map(|column| column.values.len()).sum());
     for column in &decoded.columns {
         let (channel, conversion) = match resolve(column, names) {
             Ok(found) => found,
             Err((reason, detail)) => {
-                valid.rejects.extend((0..column.values.len()).map(|i| reject(column, i, reason, detail.clone())));
+                valid
+                    .rejects
+                    .extend((0..column.values.len()).map(|i| reject(column, i, reason, detail.clone())));
                 continue;
             }
         };
@@ -84,25 +95,46 @@ pub fn validate(decoded: Decoded, names: &impl Names, limits: TimeLimits, receiv
             let sent = column.values[i];
             let value = conversion.apply(sent);
             if !value.is_finite() {
-                let detail = format!("`{}`/`{}`: {sent} is not a finite number", column.device, column.channel);
+                let detail = format!(
+                    "`{}`/`{}`: {sent} is not a finite number",
+                    column.device, column.channel
+                );
                 valid.rejects.push(reject(column, i, "not_finite", detail));
             } else if ts > latest {
                 let detail = format!(
                     "`{}`/`{}`: {} is more than {} s ahead of the server's clock",
-                    column.device, column.channel, Timestamp::from_micros(ts), limits.future_s
+                    column.device,
+                    column.channel,
+                    Timestamp::from_micros(ts),
+                    limits.future_s
                 );
                 valid.rejects.push(reject(column, i, "too_far_in_future", detail));
             } else if ts < earliest {
                 let detail = format!(
                     "`{}`/`{}`: {} is before {}",
-                    column.device, column.channel, Timestamp::from_micros(ts), limits.ancient
+                    column.device,
+                    column.channel,
+                    Timestamp::from_micros(ts),
+                    limits.ancient
                 );
                 valid.rejects.push(reject(column, i, "too_ancient", detail));
             } else {
-                let sent = column.qualities.get(i).map_or(Quality::Good, |code| Quality::from_code((*code).into()));
+                let sent = column
+                    .qualities
+                    .get(i)
+                    .map_or(Quality::Good, |code| Quality::from_code((*code).into()));
                 let plausible = value >= channel.plausible_min && value <= channel.plausible_max;
-                let quality = if plausible { sent } else { sent.max(Quality::Suspect) };
-                valid.readings.push(Reading { channel: channel.id, ts: Timestamp::from_micros(ts), value, quality });
+                let quality = if plausible {
+                    sent
+                } else {
+                    sent.max(Quality::Suspect)
+                };
+                valid.readings.push(Reading {
+                    channel: channel.id,
+                    ts: Timestamp::from_micros(ts),
+                    value,
+                    quality,
+                });
             }
         }
     }
@@ -124,8 +156,16 @@ pub fn validate(decoded: Decoded, names: &impl Names, limits: TimeLimits, receiv
     valid
 }
 
-fn resolve<'a>(column: &NamedColumn, names: &'a impl Names) -> Result<(&'a Channel, Conversion), (&'static str, String)> {
-    let NamedColumn { device, channel, unit, .. } = column;
+fn resolve<'a>(
+    column: &NamedColumn,
+    names: &'a impl Names,
+) -> Result<(&'a Channel, Conversion), (&'static str, String)> {
+    let NamedColumn {
+        device,
+        channel,
+        unit,
+        ..
+    } = column;
     let found = names.channel(device, channel).map_err(|why| match why {
         Unresolved::BadName => (
             "bad_name",
@@ -133,7 +173,9 @@ fn resolve<'a>(column: &NamedColumn, names: &'a impl Names) -> Result<(&'a Chann
         ),
         Unresolved::QuotaExceeded => (
             "quota_exceeded",
-            format!("`{device}`/`{channel}` is not registered and the gateway has all the channels it may have"),
+            format!(
+                "`{device}`/`{channel}` is not registered and the gateway has all the channels it may have"
+            ),
         ),
     })?;
     let conversion = match unit {
@@ -196,24 +238,40 @@ mod tests {
             values: vec![value],
             qualities: Vec::new(),
         };
-        let limits = TimeLimits { future_s: 3600, ancient: Timestamp::from_secs(631_152_000) };
-        let decoded = Decoded { columns: vec![column], ..Decoded::default() };
+        let limits = TimeLimits {
+            future_s: 3600,
+            ancient: Timestamp::from_secs(631_152_000),
+        };
+        let decoded = Decoded {
+            columns: vec![column],
+            ..Decoded::default()
+        };
         let valid = validate(decoded, &names, limits, NOW);
         assert_eq!(valid.readings.len() + valid.rejects.len(), 1);
-        valid.readings.first().map(|row| (row.value, row.quality)).ok_or_else(|| valid.rejects[0].reason)
+        valid
+            .readings
+            .first()
+            .map(|row| (row.value, row.quality))
+            .ok_or_else(|| valid.rejects[0].reason)
     }
 
     #[test]
     fn table() {
         let now = NOW.micros();
         assert_eq!(check("temp", None, now, 20.0), Ok((20.0, Quality::Good)));
-        assert_eq!(check("temp", Some("Cel"), now + 3_600_000_000, 20.0), Ok((20.0, Quality::Good)));
+        assert_eq!(
+            check("temp", Some("Cel"), now + 3_600_000_000, 20.0),
+            Ok((20.0, Quality::Good))
+        );
         assert_eq!(check("temp", Some("K"), now, 273.15), Ok((0.0, Quality::Good)));
         assert_eq!(check("temp", None, now, 900.0), Ok((900.0, Quality::Suspect)));
         assert_eq!(check("temp", Some("bar"), now, 1.0), Err("unit_mismatch"));
         assert_eq!(check("temp", None, now, f64::NAN), Err("not_finite"));
         assert_eq!(check("temp", None, now, f64::INFINITY), Err("not_finite"));
-        assert_eq!(check("temp", None, now + 3_600_000_001, 1.0), Err("too_far_in_future"));
+        assert_eq!(
+            check("temp", None, now + 3_600_000_001, 1.0),
+            Err("too_far_in_future")
+        );
         assert_eq!(check("temp", None, i64::MAX, 1.0), Err("too_far_in_future"));
         assert_eq!(check("temp", None, 0, 1.0), Err("too_ancient"));
         assert_eq!(check("temp", None, i64::MIN, 1.0), Err("too_ancient"));

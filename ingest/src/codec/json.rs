@@ -47,7 +47,10 @@ pub fn decode(
     if out.readings() > MAX_READINGS {
         return Err(Undecodable::new(
             "too_many_readings",
-            format!("holds {} readings, more than {MAX_READINGS}: send smaller messages", out.readings()),
+            format!(
+                "holds {} readings, more than {MAX_READINGS}: send smaller messages",
+                out.readings()
+            ),
         ));
     }
     Ok(out)
@@ -57,13 +60,21 @@ fn parse(payload: &[u8]) -> Result<Value, Undecodable> {
     serde_json::from_slice(payload).map_err(|error| Undecodable::new("malformed_json", error.to_string()))
 }
 
-fn object(out: &mut Decoded, device: &str, value: &Value, at: &str, received_at: Timestamp) -> Result<(), Undecodable> {
+fn object(
+    out: &mut Decoded,
+    device: &str,
+    value: &Value,
+    at: &str,
+    received_at: Timestamp,
+) -> Result<(), Undecodable> {
     let Value::Object(object) = value else {
         return Err(wrong_shape(at, "an object of channel names and values", value));
     };
     let ts = time_of(object, at, received_at)?;
     let (values, inner) = match object.get("values") {
-        Some(Value::Object(values)) if object.keys().all(|key| key == "ts" || key == "values") => (values, "/values"),
+        Some(Value::Object(values)) if object.keys().all(|key| key == "ts" || key == "values") => {
+            (values, "/values")
+        }
         _ => (object, ""),
     };
     for (name, value) in values {
@@ -71,7 +82,18 @@ fn object(out: &mut Decoded, device: &str, value: &Value, at: &str, received_at:
             continue;
         }
         let at = format!("{at}{inner}/{name}");
-        reading(out, Place { device, channel: name, unit: None, ts, quality: 0 }, value, &at);
+        reading(
+            out,
+            Place {
+                device,
+                channel: name,
+                unit: None,
+                ts,
+                quality: 0,
+            },
+            value,
+            &at,
+        );
     }
     Ok(())
 }
@@ -85,18 +107,30 @@ fn one_value(
     received_at: Timestamp,
 ) -> Result<(), Undecodable> {
     let Value::Object(object) = value else {
-        let place = Place { device, channel, unit: None, ts: received_at.micros(), quality: 0 };
+        let place = Place {
+            device,
+            channel,
+            unit: None,
+            ts: received_at.micros(),
+            quality: 0,
+        };
         reading(out, place, value, if at.is_empty() { "/" } else { at });
         return Ok(());
     };
-    if let Some(key) = object.keys().find(|key| !["value", "ts", "unit", "quality"].contains(&key.as_str())) {
+    if let Some(key) = object
+        .keys()
+        .find(|key| !["value", "ts", "unit", "quality"].contains(&key.as_str()))
+    {
         return Err(Undecodable::new(
             "malformed_json",
             format!("{at}/{key}: unknown key; expected value, ts, unit, quality"),
         ));
     }
     let Some(value) = object.get("value") else {
-        return Err(Undecodable::new("malformed_json", format!("{at}/value is missing")));
+        return Err(Undecodable::new(
+            "malformed_json",
+            format!("{at}/value is missing"),
+        ));
     };
     let unit = match object.get("unit") {
         None | Some(Value::Null) => None,
@@ -105,7 +139,18 @@ fn one_value(
     };
     let quality = quality_of(object.get("quality"), at)?;
     let ts = time_of(object, at, received_at)?;
-    reading(out, Place { device, channel, unit, ts, quality }, value, &format!("{at}/value"));
+    reading(
+        out,
+        Place {
+            device,
+            channel,
+            unit,
+            ts,
+            quality,
+        },
+        value,
+        &format!("{at}/value"),
+    );
     Ok(())
 }
 
@@ -132,7 +177,13 @@ fn reading(out: &mut Decoded, place: Place<'_>, value: &Value, at: &str) {
         Value::Bool(truth) => Some(f64::from(u8::from(*truth))),
         _ => None,
     };
-    let Place { device, channel, unit, ts, quality } = place;
+    let Place {
+        device,
+        channel,
+        unit,
+        ts,
+        quality,
+    } = place;
     match number {
         Some(value) => out.columns.push(NamedColumn {
             device: device.to_owned(),
@@ -158,8 +209,13 @@ fn reading(out: &mut Decoded, place: Place<'_>, value: &Value, at: &str) {
 fn time_of(object: &Map<String, Value>, at: &str, received_at: Timestamp) -> Result<i64, Undecodable> {
     match object.get("ts") {
         None | Some(Value::Null) => Ok(received_at.micros()),
-        Some(value) => time(value)
-            .ok_or_else(|| wrong_shape(&format!("{at}/ts"), "RFC 3339 text or seconds or milliseconds since 1970", value)),
+        Some(value) => time(value).ok_or_else(|| {
+            wrong_shape(
+                &format!("{at}/ts"),
+                "RFC 3339 text or seconds or milliseconds since 1970",
+                value,
+            )
+        }),
     }
 }
 
@@ -169,7 +225,11 @@ fn time(value: &Value) -> Option<i64> {
         Value::Number(number) => {
             // Whole numbers stay whole: a double has no room for microseconds of today.
             if let Some(whole) = number.as_i64() {
-                let factor = if (whole as f64).abs() >= MILLIS_FROM { 1_000 } else { 1_000_000 };
+                let factor = if (whole as f64).abs() >= MILLIS_FROM {
+                    1_000
+                } else {
+                    1_000_000
+                };
                 return whole.checked_mul(factor);
             }
             let number = number.as_f64()?;
@@ -194,7 +254,10 @@ fn shown(value: &Value) -> String {
 
 fn wrong_shape(at: &str, expected: &str, got: &Value) -> Undecodable {
     let at = if at.is_empty() { "/" } else { at };
-    Undecodable::new("malformed_json", format!("{at}: expected {expected}, got {}", shown(got)))
+    Undecodable::new(
+        "malformed_json",
+        format!("{at}: expected {expected}, got {}", shown(got)),
+    )
 }
 
 /// A number as JSON, or as text when JSON has no word for it.
@@ -222,19 +285,41 @@ pub fn encode_rejects(rejects: &[&Reject]) -> Vec<u8> {
 /// When somebody mended the payload into something else.
 pub fn decode_rejects(payload: &[u8], received_at: Timestamp) -> Result<Decoded, Undecodable> {
     let Value::Array(rows) = parse(payload)? else {
-        return Err(Undecodable::new("malformed_json", "/: expected an array of readings"));
+        return Err(Undecodable::new(
+            "malformed_json",
+            "/: expected an array of readings",
+        ));
     };
     let mut out = Decoded::default();
     for (i, row) in rows.iter().enumerate() {
         let text = |key: &str| row.get(key).and_then(Value::as_str).map(str::to_owned);
         let (Some(device), Some(channel)) = (text("device"), text("channel")) else {
-            return Err(Undecodable::new("malformed_json", format!("/{i}: device or channel is missing")));
+            return Err(Undecodable::new(
+                "malformed_json",
+                format!("/{i}: device or channel is missing"),
+            ));
         };
-        let quality = row.get("quality").and_then(Value::as_u64).and_then(|code| u8::try_from(code).ok());
-        let ts = row.get("ts").and_then(Value::as_i64).unwrap_or(received_at.micros());
-        let place =
-            Place { device: &device, channel: &channel, unit: text("unit"), ts, quality: quality.unwrap_or_default() };
-        reading(&mut out, place, row.get("value").unwrap_or(&Value::Null), &format!("/{i}/value"));
+        let quality = row
+            .get("quality")
+            .and_then(Value::as_u64)
+            .and_then(|code| u8::try_from(code).ok());
+        let ts = row
+            .get("ts")
+            .and_then(Value::as_i64)
+            .unwrap_or(received_at.micros());
+        let place = Place {
+            device: &device,
+            channel: &channel,
+            unit: text("unit"),
+            ts,
+            quality: quality.unwrap_or_default(),
+        };
+        reading(
+            &mut out,
+            place,
+            row.get("value").unwrap_or(&Value::Null),
+            &format!("/{i}/value"),
+        );
     }
     Ok(out)
 }
@@ -249,42 +334,102 @@ mod tests {
 
     fn rows(payload: &str, channel: Option<&str>) -> Vec<(String, i64, f64)> {
         let decoded = decode(payload.as_bytes(), "pump", channel, NOW).unwrap();
-        decoded.columns.into_iter().map(|column| (column.channel, column.ts[0], column.values[0])).collect()
+        decoded
+            .columns
+            .into_iter()
+            .map(|column| (column.channel, column.ts[0], column.values[0]))
+            .collect()
     }
 
     #[test]
     fn every_form() {
         let at = NOW.micros();
-        assert_eq!(rows(r#"{"a":1,"b":true}"#, None), [("a".into(), at, 1.0), ("b".into(), at, 1.0)]);
-        assert_eq!(rows(r#"{"ts":"2026-01-01T00:00:00.5Z","a":1}"#, None), [("a".into(), at + 500_000, 1.0)]);
+        assert_eq!(
+            rows(r#"{"a":1,"b":true}"#, None),
+            [("a".into(), at, 1.0), ("b".into(), at, 1.0)]
+        );
+        assert_eq!(
+            rows(r#"{"ts":"2026-01-01T00:00:00.5Z","a":1}"#, None),
+            [("a".into(), at + 500_000, 1.0)]
+        );
         assert_eq!(rows(r#"{"ts":1767225600,"a":1}"#, None), [("a".into(), at, 1.0)]);
-        assert_eq!(rows(r#"{"ts":1767225600123,"a":1}"#, None), [("a".into(), at + 123_000, 1.0)]);
-        assert_eq!(rows(r#"{"ts":1767225600.25,"a":1}"#, None), [("a".into(), at + 250_000, 1.0)]);
-        assert_eq!(rows(r#"{"ts":1767225600,"values":{"a":1,"ts":2}}"#, None).len(), 2);
-        assert_eq!(rows(r#"{"values":3,"a":1}"#, None).len(), 2, "`values` can be a channel");
-        assert_eq!(rows(r#"[{"ts":1,"a":1},{"ts":2,"a":2}]"#, None), [("a".into(), 1_000_000, 1.0), ("a".into(), 2_000_000, 2.0)]);
+        assert_eq!(
+            rows(r#"{"ts":1767225600123,"a":1}"#, None),
+            [("a".into(), at + 123_000, 1.0)]
+        );
+        assert_eq!(
+            rows(r#"{"ts":1767225600.25,"a":1}"#, None),
+            [("a".into(), at + 250_000, 1.0)]
+        );
+        assert_eq!(
+            rows(r#"{"ts":1767225600,"values":{"a":1,"ts":2}}"#, None).len(),
+            2
+        );
+        assert_eq!(
+            rows(r#"{"values":3,"a":1}"#, None).len(),
+            2,
+            "`values` can be a channel"
+        );
+        assert_eq!(
+            rows(r#"[{"ts":1,"a":1},{"ts":2,"a":2}]"#, None),
+            [("a".into(), 1_000_000, 1.0), ("a".into(), 2_000_000, 2.0)]
+        );
         assert_eq!(rows("21.5", Some("t")), [("t".into(), at, 21.5)]);
-        assert_eq!(rows(r#"{"value":false,"ts":1767225600}"#, Some("t")), [("t".into(), at, 0.0)]);
-        let decoded = decode(br#"{"value":1,"unit":"Cel","quality":"suspect"}"#, "d", Some("t"), NOW).unwrap();
-        assert_eq!((decoded.columns[0].unit.as_deref(), &decoded.columns[0].qualities[..]), (Some("Cel"), &[1_u8][..]));
+        assert_eq!(
+            rows(r#"{"value":false,"ts":1767225600}"#, Some("t")),
+            [("t".into(), at, 0.0)]
+        );
+        let decoded = decode(
+            br#"{"value":1,"unit":"Cel","quality":"suspect"}"#,
+            "d",
+            Some("t"),
+            NOW,
+        )
+        .unwrap();
+        assert_eq!(
+            (
+                decoded.columns[0].unit.as_deref(),
+                &decoded.columns[0].qualities[..]
+            ),
+            (Some("Cel"), &[1_u8][..])
+        );
     }
 
     #[test]
     fn says_where_and_what() {
-        let detail = |payload: &str, channel| decode(payload.as_bytes(), "d", channel, NOW).unwrap_err().detail;
+        let detail =
+            |payload: &str, channel| decode(payload.as_bytes(), "d", channel, NOW).unwrap_err().detail;
         assert!(detail("{\"a\":1,\n}", None).contains("line 2 column 1"));
-        assert_eq!(detail("[{\"a\":1},3]", None), "/1: expected an object of channel names and values, got 3");
-        assert_eq!(detail(r#"[{"ts":"noon"}]"#, None), "/0/ts: expected RFC 3339 text or seconds or milliseconds since 1970, got text \"noon\"");
-        assert_eq!(detail(r#"{"val":1}"#, Some("t")), "/val: unknown key; expected value, ts, unit, quality");
-        assert_eq!(detail(r#"{"value":1,"quality":"so-so"}"#, Some("t")), "/quality: expected good, suspect or bad, got text \"so-so\"");
+        assert_eq!(
+            detail("[{\"a\":1},3]", None),
+            "/1: expected an object of channel names and values, got 3"
+        );
+        assert_eq!(
+            detail(r#"[{"ts":"noon"}]"#, None),
+            "/0/ts: expected RFC 3339 text or seconds or milliseconds since 1970, got text \"noon\""
+        );
+        assert_eq!(
+            detail(r#"{"val":1}"#, Some("t")),
+            "/val: unknown key; expected value, ts, unit, quality"
+        );
+        assert_eq!(
+            detail(r#"{"value":1,"quality":"so-so"}"#, Some("t")),
+            "/quality: expected good, suspect or bad, got text \"so-so\""
+        );
     }
 
     #[test]
     fn text_is_never_a_number_but_its_neighbours_are_kept() {
         let decoded = decode(br#"{"a":"21.5","b":2,"c":null}"#, "d", None, NOW).unwrap();
-        assert_eq!((decoded.columns.len(), decoded.rejects.len(), decoded.readings()), (1, 2, 3));
+        assert_eq!(
+            (decoded.columns.len(), decoded.rejects.len(), decoded.readings()),
+            (1, 2, 3)
+        );
         assert_eq!(decoded.rejects[0].reason, "not_a_number");
-        assert_eq!(decoded.rejects[0].detail, "/a: expected a number, true or false, got text \"21.5\"");
+        assert_eq!(
+            decoded.rejects[0].detail,
+            "/a: expected a number, true or false, got text \"21.5\""
+        );
     }
 
     #[test]
@@ -294,7 +439,10 @@ mod tests {
         assert_eq!(decode_rejects(&payload, NOW).unwrap().rejects.len(), 1);
         let mended = String::from_utf8(payload).unwrap().replace("\"21.5\"", "21.5");
         let again = decode_rejects(mended.as_bytes(), NOW).unwrap();
-        assert_eq!((again.columns[0].ts[0], again.columns[0].values[0]), (5_000_000, 21.5));
+        assert_eq!(
+            (again.columns[0].ts[0], again.columns[0].values[0]),
+            (5_000_000, 21.5)
+        );
     }
 
     fn json_value() -> impl Strategy<Value = Value> {

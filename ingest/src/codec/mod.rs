@@ -67,7 +67,11 @@ pub struct Decoded {
 impl Decoded {
     /// Every reading the payload held, good or not.
     pub fn readings(&self) -> usize {
-        self.columns.iter().map(|column| column.values.len()).sum::<usize>() + self.rejects.len()
+        self.columns
+            .iter()
+            .map(|column| column.values.len())
+            .sum::<usize>()
+            + self.rejects.len()
     }
 }
 
@@ -81,7 +85,10 @@ pub struct Undecodable {
 
 impl Undecodable {
     pub fn new(reason: &'static str, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self {
+            reason,
+            detail: detail.into(),
+        }
     }
 }
 

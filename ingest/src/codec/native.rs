@@ -29,12 +29,20 @@ pub fn decode(payload: &[u8]) -> Result<Decoded, Undecodable> {
             device: event.device,
             ts: event.ts,
             code: event.code,
-            severity: i16::try_from(event.severity).unwrap_or(if event.severity < 0 { i16::MIN } else { i16::MAX }),
+            severity: i16::try_from(event.severity).unwrap_or(if event.severity < 0 {
+                i16::MIN
+            } else {
+                i16::MAX
+            }),
             message: (!event.message.is_empty()).then_some(event.message),
         })
         .collect();
     Ok(Decoded {
-        envelope: Some(Envelope { epoch: batch.epoch, seq: batch.seq, floor: batch.floor }),
+        envelope: Some(Envelope {
+            epoch: batch.epoch,
+            seq: batch.seq,
+            floor: batch.floor,
+        }),
         columns,
         events,
         rejects: Vec::new(),
@@ -65,6 +73,9 @@ mod tests {
         assert_eq!(decode(&noise).unwrap_err().reason, "malformed_protobuf");
         let zero = Batch::default().encode_compressed(1).unwrap();
         let error = decode(&zero).unwrap_err();
-        assert_eq!((error.reason, error.detail.as_str()), ("malformed_batch", "sequence number 0: they start at 1"));
+        assert_eq!(
+            (error.reason, error.detail.as_str()),
+            ("malformed_batch", "sequence number 0: they start at 1")
+        );
     }
 }

@@ -26,7 +26,10 @@ fn below<'a>(gateway: &Gateway, topic: &'a str) -> Option<&'a str> {
     if let Some(rest) = rest.strip_prefix("me/") {
         return Some(rest);
     }
-    rest.strip_prefix(gateway.tenant_slug.as_str())?.strip_prefix('/')?.strip_prefix(gateway.slug.as_str())?.strip_prefix('/')
+    rest.strip_prefix(gateway.tenant_slug.as_str())?
+        .strip_prefix('/')?
+        .strip_prefix(gateway.slug.as_str())?
+        .strip_prefix('/')
 }
 
 /// # Errors
@@ -67,7 +70,10 @@ pub fn subscribe(gateway: &Gateway, filter: &str) -> Result<Granted, Denied> {
         return Err(Denied("filter_invalid"));
     }
     let rest = below(gateway, filter).ok_or(Denied("foreign_filter"))?;
-    Ok(Granted { given: filter.to_owned(), canonical: wire::topic(&gateway.tenant_slug, &gateway.slug, rest) })
+    Ok(Granted {
+        given: filter.to_owned(),
+        canonical: wire::topic(&gateway.tenant_slug, &gateway.slug, rest),
+    })
 }
 
 /// [MQTT-4.7.1]: wildcards fill a level, `#` is the last one.
@@ -120,13 +126,24 @@ mod tests {
     fn publish_rights() {
         let gateway = gateway();
         let may = |topic| publish(&gateway, topic);
-        assert_eq!(may("fw/v1/acme/line-1/batch"), Ok(Destination::Writer(Format::Native)));
+        assert_eq!(
+            may("fw/v1/acme/line-1/batch"),
+            Ok(Destination::Writer(Format::Native))
+        );
         assert_eq!(may("fw/v1/me/batch"), Ok(Destination::Writer(Format::Native)));
         assert_eq!(may("fw/v1/me/state"), Ok(Destination::State));
         assert_eq!(may("fw/v1/me/nonsense"), Ok(Destination::Writer(Format::Unknown)));
         for foreign in [
-            "fw/v1/acme/line-2/batch", "fw/v1/acme/line-11/batch", "fw/v1/other/line-1/batch", "fw/v1/acme/batch",
-            "fw/v2/acme/line-1/batch", "sensors/x", "$SYS/x", "FW/v1/me/batch", "fw/v1/me", "fw/v1//me/batch",
+            "fw/v1/acme/line-2/batch",
+            "fw/v1/acme/line-11/batch",
+            "fw/v1/other/line-1/batch",
+            "fw/v1/acme/batch",
+            "fw/v2/acme/line-1/batch",
+            "sensors/x",
+            "$SYS/x",
+            "FW/v1/me/batch",
+            "fw/v1/me",
+            "fw/v1//me/batch",
         ] {
             assert_eq!(may(foreign), Err(Denied("foreign_topic")), "{foreign}");
         }
@@ -138,10 +155,21 @@ mod tests {
     fn subscribe_rights() {
         let gateway = gateway();
         let may = |filter| subscribe(&gateway, filter).map(|granted| granted.canonical);
-        assert_eq!(may("fw/v1/me/committed"), Ok("fw/v1/acme/line-1/committed".into()));
+        assert_eq!(
+            may("fw/v1/me/committed"),
+            Ok("fw/v1/acme/line-1/committed".into())
+        );
         assert_eq!(may("fw/v1/acme/line-1/#"), Ok("fw/v1/acme/line-1/#".into()));
         assert_eq!(may("fw/v1/me/+"), Ok("fw/v1/acme/line-1/+".into()));
-        for foreign in ["#", "+/+/+/+/#", "fw/#", "fw/v1/+/line-1/committed", "fw/v1/acme/+/committed", "fw/v1/acme/line-2/#", "fw/v1/acme/#"] {
+        for foreign in [
+            "#",
+            "+/+/+/+/#",
+            "fw/#",
+            "fw/v1/+/line-1/committed",
+            "fw/v1/acme/+/committed",
+            "fw/v1/acme/line-2/#",
+            "fw/v1/acme/#",
+        ] {
             assert_eq!(may(foreign), Err(Denied("foreign_filter")), "{foreign}");
         }
         assert_eq!(may("$share/g/fw/v1/me/#"), Err(Denied("shared_subscription")));
@@ -153,8 +181,14 @@ mod tests {
     #[test]
     fn filters_match() {
         for (filter, topic, expect) in [
-            ("a/b", "a/b", true), ("a/+", "a/b", true), ("a/#", "a/b/c", true), ("a/#", "a", true), ("a/+", "a", false),
-            ("a/b", "a/b/c", false), ("a/b/c", "a/b", false), ("a/+/c", "a/é/c", true),
+            ("a/b", "a/b", true),
+            ("a/+", "a/b", true),
+            ("a/#", "a/b/c", true),
+            ("a/#", "a", true),
+            ("a/+", "a", false),
+            ("a/b", "a/b/c", false),
+            ("a/b/c", "a/b", false),
+            ("a/+/c", "a/é/c", true),
         ] {
             assert_eq!(matches(filter, topic), expect, "{filter} {topic}");
         }

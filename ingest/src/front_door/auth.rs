@@ -30,7 +30,9 @@ pub enum AuthError {
 /// # Errors
 /// See [`AuthError`]. An unknown gateway and a wrong secret can't be told apart from outside.
 pub async fn check(pool: &PgPool, login: Option<(String, String)>) -> Result<Identity, AuthError> {
-    let (user, secret) = login.filter(|(user, _)| !user.is_empty()).ok_or(AuthError::Anonymous)?;
+    let (user, secret) = login
+        .filter(|(user, _)| !user.is_empty())
+        .ok_or(AuthError::Anonymous)?;
     let hash = Sha256::digest(secret.as_bytes());
     let (tenant, gateway) = user.split_once('/').ok_or(AuthError::Wrong)?;
     // PostgreSQL's text holds no NUL, and slugs are short.

@@ -145,13 +145,21 @@ pub struct Registered {
 impl Hub {
     /// Registers a connection. An older one of the same gateway and client id is told to go;
     /// another gateway's with the same client id is another client.
-    pub fn register(&self, gateway: GatewayId, client_id: &str, credential: CredentialId, clean: bool) -> Registered {
+    pub fn register(
+        &self,
+        gateway: GatewayId,
+        client_id: &str,
+        credential: CredentialId,
+        clean: bool,
+    ) -> Registered {
         let mut inner = self.0.lock();
         inner.next += 1;
         let number = inner.next;
         let kept = inner.kept.remove(&(gateway, client_id.to_owned()));
         let older = inner.connections.entry(gateway).or_default().remove(client_id);
-        let mut state = kept.filter(|kept| kept.until > Instant::now()).map(|kept| kept.state);
+        let mut state = kept
+            .filter(|kept| kept.until > Instant::now())
+            .map(|kept| kept.state);
         if let Some(older) = older {
             older.mailbox.goodbye(Goodbye::TakenOver);
             state = Some(older.state);
@@ -162,19 +170,38 @@ impl Hub {
         // What was not committed when the connection broke is sent again.
         state.lock().unreleased.retain(|_, committed| *committed);
         let mailbox = Arc::new(Mailbox::default());
-        let connection = Connection { number, credential, mailbox: mailbox.clone(), state: state.clone() };
-        inner.connections.entry(gateway).or_default().insert(client_id.to_owned(), connection);
+        let connection = Connection {
+            number,
+            credential,
+            mailbox: mailbox.clone(),
+            state: state.clone(),
+        };
+        inner
+            .connections
+            .entry(gateway)
+            .or_default()
+            .insert(client_id.to_owned(), connection);
         inner.count += 1;
         metrics::connections(inner.count);
-        Registered { number, mailbox, state, session_present }
+        Registered {
+            number,
+            mailbox,
+            state,
+            session_present,
+        }
     }
 
     /// Forgets a connection, unless a newer one has taken its place. With `keep`, its session is
     /// kept that long.
     pub fn unregister(&self, gateway: GatewayId, client_id: &str, number: u64, keep: Option<Duration>) {
         let mut inner = self.0.lock();
-        let Some(clients) = inner.connections.get_mut(&gateway) else { return };
-        if clients.get(client_id).is_none_or(|connection| connection.number != number) {
+        let Some(clients) = inner.connections.get_mut(&gateway) else {
+            return;
+        };
+        if clients
+            .get(client_id)
+            .is_none_or(|connection| connection.number != number)
+        {
             return;
         }
         let connection = clients.remove(client_id);
@@ -186,7 +213,10 @@ impl Hub {
         let now = Instant::now();
         inner.kept.retain(|_, kept| kept.until > now);
         if let (Some(keep), Some(connection)) = (keep, connection) {
-            let kept = Kept { state: connection.state, until: now + keep };
+            let kept = Kept {
+                state: connection.state,
+                until: now + keep,
+            };
             inner.kept.insert((gateway, client_id.to_owned()), kept);
         }
     }
@@ -204,7 +234,11 @@ impl Hub {
     }
 
     pub fn refused(&self, gateway: GatewayId, topic: String, payload: Bytes) {
-        let message = Message { topic, payload, retain: false };
+        let message = Message {
+            topic,
+            payload,
+            retain: false,
+        };
         self.each(gateway, |mailbox| mailbox.message(message.clone()));
     }
 
@@ -218,7 +252,11 @@ impl Hub {
                 inner.states.insert(gateway, payload.clone());
             }
         }
-        let message = Message { topic, payload, retain: false };
+        let message = Message {
+            topic,
+            payload,
+            retain: false,
+        };
         self.each(gateway, |mailbox| mailbox.message(message.clone()));
     }
 
@@ -229,8 +267,11 @@ impl Hub {
     /// The credentials that open connections hold.
     pub fn credentials(&self) -> Vec<CredentialId> {
         let inner = self.0.lock();
-        let mut all: Vec<_> =
-            inner.connections.values().flat_map(|clients| clients.values().map(|client| client.credential)).collect();
+        let mut all: Vec<_> = inner
+            .connections
+            .values()
+            .flat_map(|clients| clients.values().map(|client| client.credential))
+            .collect();
         all.sort_unstable();
         all.dedup();
         all
@@ -263,7 +304,11 @@ mod tests {
         assert_eq!(neighbour.mailbox.take().goodbye, None);
         hub.unregister(one, "c", first.number, None);
         hub.state(one, "t".into(), Bytes::from_static(b"x"), true);
-        assert_eq!(second.mailbox.take().messages.len(), 1, "the newer connection is still there");
+        assert_eq!(
+            second.mailbox.take().messages.len(),
+            1,
+            "the newer connection is still there"
+        );
     }
 
     #[test]

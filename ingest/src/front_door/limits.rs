@@ -28,15 +28,29 @@ impl Place {
 impl Admission {
     pub fn new(max_connections: usize, max_unauthenticated: usize) -> Self {
         let semaphore = |n: usize| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS)));
-        Self { connections: semaphore(max_connections), unauthenticated: semaphore(max_unauthenticated) }
+        Self {
+            connections: semaphore(max_connections),
+            unauthenticated: semaphore(max_unauthenticated),
+        }
     }
 
     /// # Errors
     /// The reason why there is no place.
     pub fn admit(&self) -> Result<Place, &'static str> {
-        let connection = self.connections.clone().try_acquire_owned().map_err(|_| "too_many_connections")?;
-        let unauthenticated = self.unauthenticated.clone().try_acquire_owned().map_err(|_| "too_many_unauthenticated")?;
-        Ok(Place { _connection: connection, unauthenticated: Some(unauthenticated) })
+        let connection = self
+            .connections
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| "too_many_connections")?;
+        let unauthenticated = self
+            .unauthenticated
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| "too_many_unauthenticated")?;
+        Ok(Place {
+            _connection: connection,
+            unauthenticated: Some(unauthenticated),
+        })
     }
 }
 

@@ -109,15 +109,28 @@ pub enum Goodbye {
 /// What we say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToClient {
-    Accepted { session_present: bool, receive_max: u16, max_packet: u32, keep_alive: Option<u16>, client_id: Option<String> },
+    Accepted {
+        session_present: bool,
+        receive_max: u16,
+        max_packet: u32,
+        keep_alive: Option<u16>,
+        client_id: Option<String>,
+    },
     Refused(ConnectRefusal),
     PubAck(u16, PublishAnswer),
     PubRec(u16, PublishAnswer),
-    PubComp { packet_id: u16, known: bool },
+    PubComp {
+        packet_id: u16,
+        known: bool,
+    },
     /// One for each filter: granted, always with QoS 0, or refused.
     SubAck(u16, Vec<bool>),
     UnsubAck(u16, Vec<bool>),
-    Publish { topic: String, payload: Bytes, retain: bool },
+    Publish {
+        topic: String,
+        payload: Bytes,
+        retain: bool,
+    },
     Pong,
     Goodbye(Goodbye),
 }
@@ -129,7 +142,9 @@ pub enum ToClient {
 pub fn next_frame(buffer: &mut BytesMut, max: usize) -> Result<Option<BytesMut>, PacketError> {
     let mut length = 0_usize;
     for i in 0..4 {
-        let Some(byte) = buffer.get(1 + i) else { return Ok(None) };
+        let Some(byte) = buffer.get(1 + i) else {
+            return Ok(None);
+        };
         length |= usize::from(byte & 0x7f) << (7 * i);
         if byte & 0x80 == 0 {
             let total = 2 + i + length;
@@ -143,7 +158,9 @@ pub fn next_frame(buffer: &mut BytesMut, max: usize) -> Result<Option<BytesMut>,
             return Ok(Some(buffer.split_to(total)));
         }
     }
-    Err(PacketError::Malformed("length of more than four bytes".to_owned()))
+    Err(PacketError::Malformed(
+        "length of more than four bytes".to_owned(),
+    ))
 }
 
 fn malformed(error: impl std::fmt::Display) -> PacketError {
@@ -162,12 +179,20 @@ pub fn read_connect(mut frame: BytesMut) -> Result<Connect, PacketError> {
     if frame.first() != Some(&0x10) {
         return Err(PacketError::NotConnect);
     }
-    let header = 1 + frame.iter().skip(1).position(|byte| byte & 0x80 == 0).unwrap_or(0) + 1;
+    let header = 1
+        + frame
+            .iter()
+            .skip(1)
+            .position(|byte| byte & 0x80 == 0)
+            .unwrap_or(0)
+        + 1;
     // 00 04 M Q T T level, or 00 06 M Q I s d p 3 of MQTT 3.1.
     let body = &frame[header..];
     let level = match body {
         [0, 4, b'M', b'Q', b'T', b'T', level, ..] => *level,
-        [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level, ..] => return Err(PacketError::UnknownVersion(*level)),
+        [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level, ..] => {
+            return Err(PacketError::UnknownVersion(*level));
+        }
         _ => return Err(malformed("not the protocol MQTT")),
     };
     let flags = body.get(7).copied().unwrap_or(0);
@@ -182,7 +207,11 @@ pub fn read_connect(mut frame: BytesMut) -> Result<Connect, PacketError> {
                 client_id: connect.client_id,
                 clean: connect.clean_session,
                 keep_alive: connect.keep_alive,
-                will: connect.last_will.map(|will| Will { topic: will.topic, payload: will.message, retain: will.retain }),
+                will: connect.last_will.map(|will| Will {
+                    topic: will.topic,
+                    payload: will.message,
+                    retain: will.retain,
+                }),
                 login: connect.login.map(|login| (login.username, login.password)),
                 session_expiry: None,
                 max_packet: None,
@@ -198,14 +227,20 @@ pub fn read_connect(mut frame: BytesMut) -> Result<Connect, PacketError> {
                     clean: connect.clean_start,
                     keep_alive: connect.keep_alive,
                     will: match will {
-                        Some(will) => {
-                            Some(Will { topic: text(&will.topic)?, payload: will.message, retain: will.retain })
-                        }
+                        Some(will) => Some(Will {
+                            topic: text(&will.topic)?,
+                            payload: will.message,
+                            retain: will.retain,
+                        }),
                         None => None,
                     },
                     login: login.map(|login| (login.username, login.password)),
-                    session_expiry: properties.as_ref().and_then(|properties| properties.session_expiry_interval),
-                    max_packet: properties.as_ref().and_then(|properties| properties.max_packet_size),
+                    session_expiry: properties
+                        .as_ref()
+                        .and_then(|properties| properties.session_expiry_interval),
+                    max_packet: properties
+                        .as_ref()
+                        .and_then(|properties| properties.max_packet_size),
                 })
             }
             _ => Err(PacketError::NotConnect),
@@ -243,7 +278,11 @@ pub fn read(version: Version, mut frame: BytesMut) -> Result<Option<FromClient>,
 }
 
 fn id(packet_id: u16) -> Result<u16, PacketError> {
-    if packet_id == 0 { Err(malformed("packet identifier 0")) } else { Ok(packet_id) }
+    if packet_id == 0 {
+        Err(malformed("packet identifier 0"))
+    } else {
+        Ok(packet_id)
+    }
 }
 
 fn read_v4(packet: v4::Packet) -> Result<Option<FromClient>, PacketError> {
@@ -261,9 +300,10 @@ fn read_v4(packet: v4::Packet) -> Result<Option<FromClient>, PacketError> {
             packet_id: id(subscribe.pkid)?,
             filters: subscribe.filters.into_iter().map(|filter| filter.path).collect(),
         },
-        v4::Packet::Unsubscribe(unsubscribe) => {
-            FromClient::Unsubscribe { packet_id: id(unsubscribe.pkid)?, filters: unsubscribe.topics }
-        }
+        v4::Packet::Unsubscribe(unsubscribe) => FromClient::Unsubscribe {
+            packet_id: id(unsubscribe.pkid)?,
+            filters: unsubscribe.topics,
+        },
         v4::Packet::PingReq => FromClient::Ping,
         v4::Packet::Disconnect => FromClient::Disconnect { publish_will: false },
         // We send QoS 0 only: an acknowledgement of something we never sent is harmless.
@@ -280,16 +320,19 @@ fn read_v5(packet: v5::Packet) -> Result<Option<FromClient>, PacketError> {
             qos: publish.qos as u8,
             packet_id: publish.pkid,
             retain: publish.retain,
-            alias: publish.properties.is_some_and(|properties| properties.topic_alias.is_some()),
+            alias: publish
+                .properties
+                .is_some_and(|properties| properties.topic_alias.is_some()),
         }),
         v5::Packet::PubRel(release) => FromClient::PubRel(id(release.pkid)?),
         v5::Packet::Subscribe(subscribe) => FromClient::Subscribe {
             packet_id: id(subscribe.pkid)?,
             filters: subscribe.filters.into_iter().map(|filter| filter.path).collect(),
         },
-        v5::Packet::Unsubscribe(unsubscribe) => {
-            FromClient::Unsubscribe { packet_id: id(unsubscribe.pkid)?, filters: unsubscribe.filters }
-        }
+        v5::Packet::Unsubscribe(unsubscribe) => FromClient::Unsubscribe {
+            packet_id: id(unsubscribe.pkid)?,
+            filters: unsubscribe.filters,
+        },
         v5::Packet::PingReq(_) => FromClient::Ping,
         v5::Packet::Disconnect(disconnect) => FromClient::Disconnect {
             publish_will: disconnect.reason_code != v5::DisconnectReasonCode::NormalDisconnection,
@@ -321,7 +364,9 @@ pub fn write(version: Version, packet: ToClient, out: &mut BytesMut) -> Result<(
 fn to_v4(packet: ToClient) -> Option<v4::Packet> {
     use v4::{ConnAck, ConnectReturnCode as Code, Packet};
     Some(match packet {
-        ToClient::Accepted { session_present, .. } => Packet::ConnAck(ConnAck::new(Code::Success, session_present)),
+        ToClient::Accepted { session_present, .. } => {
+            Packet::ConnAck(ConnAck::new(Code::Success, session_present))
+        }
         ToClient::Refused(why) => {
             let code = match why {
                 ConnectRefusal::Version => Code::RefusedProtocolVersion,
@@ -346,7 +391,11 @@ fn to_v4(packet: ToClient) -> Option<v4::Packet> {
             Packet::SubAck(v4::SubAck::new(packet_id, codes))
         }
         ToClient::UnsubAck(packet_id, _) => Packet::UnsubAck(v4::UnsubAck::new(packet_id)),
-        ToClient::Publish { topic, payload, retain } => {
+        ToClient::Publish {
+            topic,
+            payload,
+            retain,
+        } => {
             let mut publish = v4::Publish::from_bytes(topic, rumqttc::QoS::AtMostOnce, payload);
             publish.retain = retain;
             Packet::Publish(publish)
@@ -360,31 +409,35 @@ fn to_v5(packet: ToClient) -> v5::Packet {
     use rumqttc::v5::mqttbytes::QoS;
     use v5::{ConnAck, ConnectReturnCode as Code, DisconnectReasonCode as Bye, Packet};
     match packet {
-        ToClient::Accepted { session_present, receive_max, max_packet, keep_alive, client_id } => {
-            Packet::ConnAck(ConnAck {
-                session_present,
-                code: Code::Success,
-                properties: Some(v5::ConnAckProperties {
-                    session_expiry_interval: None,
-                    receive_max: Some(receive_max),
-                    max_qos: None,
-                    retain_available: Some(1),
-                    max_packet_size: Some(max_packet),
-                    assigned_client_identifier: client_id,
-                    topic_alias_max: None,
-                    reason_string: None,
-                    user_properties: Vec::new(),
-                    wildcard_subscription_available: None,
-                    subscription_identifiers_available: Some(0),
-                    shared_subscription_available: Some(0),
-                    server_keep_alive: keep_alive,
-                    response_information: None,
-                    server_reference: None,
-                    authentication_method: None,
-                    authentication_data: None,
-                }),
-            })
-        }
+        ToClient::Accepted {
+            session_present,
+            receive_max,
+            max_packet,
+            keep_alive,
+            client_id,
+        } => Packet::ConnAck(ConnAck {
+            session_present,
+            code: Code::Success,
+            properties: Some(v5::ConnAckProperties {
+                session_expiry_interval: None,
+                receive_max: Some(receive_max),
+                max_qos: None,
+                retain_available: Some(1),
+                max_packet_size: Some(max_packet),
+                assigned_client_identifier: client_id,
+                topic_alias_max: None,
+                reason_string: None,
+                user_properties: Vec::new(),
+                wildcard_subscription_available: None,
+                subscription_identifiers_available: Some(0),
+                shared_subscription_available: Some(0),
+                server_keep_alive: keep_alive,
+                response_information: None,
+                server_reference: None,
+                authentication_method: None,
+                authentication_data: None,
+            }),
+        }),
         ToClient::Refused(why) => {
             let code = match why {
                 ConnectRefusal::Version => Code::UnsupportedProtocolVersion,
@@ -394,7 +447,11 @@ fn to_v5(packet: ToClient) -> v5::Packet {
                 ConnectRefusal::Unavailable => Code::ServerUnavailable,
                 ConnectRefusal::Busy => Code::ServerBusy,
             };
-            Packet::ConnAck(ConnAck { session_present: false, code, properties: None })
+            Packet::ConnAck(ConnAck {
+                session_present: false,
+                code,
+                properties: None,
+            })
         }
         ToClient::PubAck(packet_id, answer) => {
             let mut ack = v5::PubAck::new(packet_id, None);
@@ -443,7 +500,11 @@ fn to_v5(packet: ToClient) -> v5::Packet {
                 .collect(),
             properties: None,
         }),
-        ToClient::Publish { topic, payload, retain } => {
+        ToClient::Publish {
+            topic,
+            payload,
+            retain,
+        } => {
             let mut publish = v5::Publish::new(topic, QoS::AtMostOnce, payload, None);
             publish.retain = retain;
             Packet::Publish(publish)
@@ -462,7 +523,10 @@ fn to_v5(packet: ToClient) -> v5::Packet {
                 Goodbye::AliasInvalid => Bye::TopicAliasInvalid,
                 Goodbye::Error => Bye::UnspecifiedError,
             };
-            Packet::Disconnect(v5::Disconnect { reason_code, properties: None })
+            Packet::Disconnect(v5::Disconnect {
+                reason_code,
+                properties: None,
+            })
         }
     }
 }
@@ -484,11 +548,17 @@ mod tests {
     #[test]
     fn connect_is_sniffed() {
         let connect = read_connect(connect_v4()).unwrap();
-        assert_eq!((connect.version, connect.login.unwrap().0.as_str()), (Version::V4, "t/g"));
+        assert_eq!(
+            (connect.version, connect.login.unwrap().0.as_str()),
+            (Version::V4, "t/g")
+        );
         let mut old = connect_v4();
         old[8] = 3;
         assert_eq!(read_connect(old), Err(PacketError::UnknownVersion(3)));
-        assert_eq!(read_connect(BytesMut::from(&[0xc0, 0][..])), Err(PacketError::NotConnect));
+        assert_eq!(
+            read_connect(BytesMut::from(&[0xc0, 0][..])),
+            Err(PacketError::NotConnect)
+        );
     }
 
     #[test]
@@ -498,7 +568,10 @@ mod tests {
         assert_eq!(next_frame(&mut buffer, 100), Ok(None));
         assert_eq!(next_frame(&mut buffer, 4), Err(PacketError::TooLarge(5)));
         let mut endless = BytesMut::from(&[0x30, 0xff, 0xff, 0xff, 0xff][..]);
-        assert!(matches!(next_frame(&mut endless, 100), Err(PacketError::Malformed(_))));
+        assert!(matches!(
+            next_frame(&mut endless, 100),
+            Err(PacketError::Malformed(_))
+        ));
     }
 
     #[test]

@@ -22,7 +22,8 @@ use super::auth::{self, AuthError, Identity};
 use super::hub::{Mail, Message, Registered};
 use super::limits::Place;
 use super::packet::{
-    self, Connect, ConnectRefusal, FromClient, Goodbye, PacketError, Publish, PublishAnswer, ToClient, Version, Will,
+    self, Connect, ConnectRefusal, FromClient, Goodbye, PacketError, Publish, PublishAnswer, ToClient,
+    Version, Will,
 };
 use super::{Door, hub};
 use crate::metrics;
@@ -81,7 +82,10 @@ where
         opening = timeout(door.config.connect_timeout(), open(&door, &mut reader, &mut input)) => opening,
         () = stop.cancelled() => return,
     };
-    let (connect, identity) = match opening.unwrap_or(Err(Refusal { reason: "connect_timeout", answer: None })) {
+    let (connect, identity) = match opening.unwrap_or(Err(Refusal {
+        reason: "connect_timeout",
+        answer: None,
+    })) {
         Ok(opened) => opened,
         Err(refusal) => {
             tracing::info!(%peer, reason = refusal.reason, "connection refused");
@@ -109,10 +113,16 @@ where
         (connect.client_id.clone(), None)
     };
     let gateway = identity.gateway.clone();
-    let registered = door.hub.register(gateway.id, &client_id, identity.credential, connect.clean);
+    let registered = door
+        .hub
+        .register(gateway.id, &client_id, identity.credential, connect.clean);
     let number = registered.number;
     let asked = connect.keep_alive;
-    let granted = if asked == 0 || asked > limits.max_keep_alive_s { limits.max_keep_alive_s } else { asked };
+    let granted = if asked == 0 || asked > limits.max_keep_alive_s {
+        limits.max_keep_alive_s
+    } else {
+        asked
+    };
     let (answer_to, answers) = mpsc::channel(usize::from(limits.in_flight) + 1);
     let accepted = ToClient::Accepted {
         session_present: registered.session_present,
@@ -151,10 +161,18 @@ where
     tracing::debug!(%peer, gateway = %gateway.id, client_id, reason, "closed");
     let keep = match connect.version {
         Version::V4 if !connect.clean => Some(limits.session_expiry_s),
-        Version::V5 => connect.session_expiry.filter(|asked| *asked > 0).map(|asked| asked.min(limits.session_expiry_s)),
+        Version::V5 => connect
+            .session_expiry
+            .filter(|asked| *asked > 0)
+            .map(|asked| asked.min(limits.session_expiry_s)),
         Version::V4 => None,
     };
-    door.hub.unregister(gateway.id, &client_id, number, keep.map(|s| Duration::from_secs(s.into())));
+    door.hub.unregister(
+        gateway.id,
+        &client_id,
+        number,
+        keep.map(|s| Duration::from_secs(s.into())),
+    );
     let clean_end = matches!(end, End::Disconnected { publish_will: false });
     if let Some(will) = connect.will.filter(|_| !clean_end) {
         publish_will(&door, &gateway, will).await;
@@ -185,27 +203,34 @@ async fn open<R: AsyncRead + Unpin>(
         }
     };
     let mut connect = packet::read_connect(frame).map_err(|error| match error {
-        PacketError::UnknownVersion(_) => {
-            Refusal { reason: "protocol_version", answer: Some((Version::V4, ConnectRefusal::Version)) }
-        }
+        PacketError::UnknownVersion(_) => Refusal {
+            reason: "protocol_version",
+            answer: Some((Version::V4, ConnectRefusal::Version)),
+        },
         _ => silent("malformed_connect"),
     })?;
     let version = connect.version;
-    let refuse = |reason, why| Refusal { reason, answer: Some((version, why)) };
-    let identity = auth::check(&door.pool, connect.login.take()).await.map_err(|error| match error {
-        AuthError::Anonymous => refuse("anonymous", ConnectRefusal::NotAuthorized),
-        AuthError::Wrong => refuse("bad_credential", ConnectRefusal::BadCredential),
-        AuthError::Database(error) => {
-            tracing::warn!(%error, "can't check a credential");
-            refuse("database_unavailable", ConnectRefusal::Unavailable)
-        }
-    })?;
+    let refuse = |reason, why| Refusal {
+        reason,
+        answer: Some((version, why)),
+    };
+    let identity = auth::check(&door.pool, connect.login.take())
+        .await
+        .map_err(|error| match error {
+            AuthError::Anonymous => refuse("anonymous", ConnectRefusal::NotAuthorized),
+            AuthError::Wrong => refuse("bad_credential", ConnectRefusal::BadCredential),
+            AuthError::Database(error) => {
+                tracing::warn!(%error, "can't check a credential");
+                refuse("database_unavailable", ConnectRefusal::Unavailable)
+            }
+        })?;
     let id = &connect.client_id;
     if id.len() > MAX_CLIENT_ID_BYTES || (id.is_empty() && version == Version::V4 && !connect.clean) {
         return Err(refuse("client_id", ConnectRefusal::ClientId));
     }
     if let Some(will) = &connect.will
-        && (will.topic.len() > door.config.limits.max_topic_bytes || acl::publish(&identity.gateway, &will.topic).is_err())
+        && (will.topic.len() > door.config.limits.max_topic_bytes
+            || acl::publish(&identity.gateway, &will.topic).is_err())
     {
         return Err(refuse("will_not_allowed", ConnectRefusal::NotAuthorized));
     }
@@ -276,8 +301,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         let mut stopping: Option<Instant> = None;
         loop {
             while stopping.is_none() && self.pending.len() < in_flight {
-                let Some(frame) = packet::next_frame(&mut self.input, self.door.config.limits.max_packet_bytes)
-                    .map_err(|error| self.complain(&error))?
+                let Some(frame) =
+                    packet::next_frame(&mut self.input, self.door.config.limits.max_packet_bytes)
+                        .map_err(|error| self.complain(&error))?
                 else {
                     break;
                 };
@@ -332,7 +358,13 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         match packet {
             FromClient::Publish(publish) => self.publish(publish).await?,
             FromClient::PubRel(packet_id) => {
-                let known = self.registered.state.lock().unreleased.remove(&packet_id).is_some();
+                let known = self
+                    .registered
+                    .state
+                    .lock()
+                    .unreleased
+                    .remove(&packet_id)
+                    .is_some();
                 self.say(ToClient::PubComp { packet_id, known });
             }
             FromClient::Subscribe { packet_id, filters } => self.subscribe(packet_id, &filters).await?,
@@ -356,13 +388,25 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
     fn pend(&mut self, packet_id: u16, qos: u8, answer: Option<PublishAnswer>) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
-        self.pending.push_back(Pending { number, packet_id, qos, answer });
+        self.pending.push_back(Pending {
+            number,
+            packet_id,
+            qos,
+            answer,
+        });
         metrics::in_flight(1.0);
         number
     }
 
     async fn publish(&mut self, publish: Publish) -> Result<(), End> {
-        let Publish { topic: name, payload, qos, packet_id, retain, alias } = publish;
+        let Publish {
+            topic: name,
+            payload,
+            qos,
+            packet_id,
+            retain,
+            alias,
+        } = publish;
         if alias {
             return Err(End::Told(Goodbye::AliasInvalid));
         }
@@ -416,7 +460,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
                     permit = self.door.bytes.clone().acquire_many_owned(share) => permit.ok(),
                     () = self.door.stop.cancelled() => None,
                 };
-                let Some(permit) = permit else { return Err(End::Told(Goodbye::ShuttingDown)) };
+                let Some(permit) = permit else {
+                    return Err(End::Told(Goodbye::ShuttingDown));
+                };
                 let received_at = Timestamp::now();
                 if qos == 2 {
                     self.registered.state.lock().unreleased.insert(packet_id, false);
@@ -429,7 +475,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
                     decoded: format.decode(&payload, received_at),
                     raw: payload,
                     format,
-                    reply: Some(Reply { number, to: self.answer_to.clone() }),
+                    reply: Some(Reply {
+                        number,
+                        to: self.answer_to.clone(),
+                    }),
                     permit: Some(permit),
                 };
                 match self.door.writer(gateway.id).send(payload).await {
@@ -447,7 +496,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             Outcome::Abandoned => return Err(End::Told(Goodbye::Error)),
         };
         let first = self.pending.front().map_or(0, |pending| pending.number);
-        if let Some(pending) = number.checked_sub(first).and_then(|i| self.pending.get_mut(i as usize)) {
+        if let Some(pending) = number
+            .checked_sub(first)
+            .and_then(|i| self.pending.get_mut(i as usize))
+        {
             pending.answer = Some(answer);
         }
         self.answer()
@@ -455,7 +507,13 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
 
     /// Answers what can be answered without overtaking.
     fn answer(&mut self) -> Result<(), End> {
-        while let Some(Pending { packet_id, qos, answer: Some(answer), .. }) = self.pending.front() {
+        while let Some(Pending {
+            packet_id,
+            qos,
+            answer: Some(answer),
+            ..
+        }) = self.pending.front()
+        {
             let (packet_id, qos, answer) = (*packet_id, *qos, *answer);
             self.pending.pop_front();
             metrics::in_flight(-1.0);
@@ -511,7 +569,11 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             && let Some(payload) = self.door.hub.retained_state(gateway.id)
         {
             let name = topic(&gateway.tenant_slug, &gateway.slug, "state");
-            self.publish_down(&Message { topic: name, payload, retain: true });
+            self.publish_down(&Message {
+                topic: name,
+                payload,
+                retain: true,
+            });
         }
         if wants("committed") {
             self.flush().await?;
@@ -556,7 +618,11 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         let gateway = &self.identity.gateway;
         let name = topic(&gateway.tenant_slug, &gateway.slug, "committed");
         match serde_json::to_vec(&committed) {
-            Ok(json) => self.publish_down(&hub::Message { topic: name, payload: Bytes::from(json), retain: false }),
+            Ok(json) => self.publish_down(&hub::Message {
+                topic: name,
+                payload: Bytes::from(json),
+                retain: false,
+            }),
             Err(error) => tracing::error!(%error, "a watermark can't be written as JSON"),
         }
     }
@@ -565,7 +631,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
     fn publish_down(&mut self, message: &Message) {
         let found = {
             let state = self.registered.state.lock();
-            let mut matching = state.filters.iter().filter(|granted| acl::matches(&granted.canonical, &message.topic));
+            let mut matching = state
+                .filters
+                .iter()
+                .filter(|granted| acl::matches(&granted.canonical, &message.topic));
             matching.next().map(|granted| granted.given == granted.canonical)
         };
         let Some(by_full_name) = found else { return };
@@ -574,9 +643,17 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             message.topic.clone()
         } else {
             let prefix = topic(&gateway.tenant_slug, &gateway.slug, "");
-            format!("{}/me/{}", models::wire::PREFIX, message.topic.strip_prefix(&prefix).unwrap_or(&message.topic))
+            format!(
+                "{}/me/{}",
+                models::wire::PREFIX,
+                message.topic.strip_prefix(&prefix).unwrap_or(&message.topic)
+            )
         };
-        self.say(ToClient::Publish { topic: name, payload: message.payload.clone(), retain: message.retain });
+        self.say(ToClient::Publish {
+            topic: name,
+            payload: message.payload.clone(),
+            retain: message.retain,
+        });
     }
 
     /// Says goodbye and closes. Returns the reason for the metric.

@@ -21,20 +21,25 @@ fn load(config: &Tls) -> anyhow::Result<TlsAcceptor> {
     let key = PrivateKeyDer::from_pem_file(&config.key_file)
         .with_context(|| format!("private key {}", config.key_file.display()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder =
+        ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
     let builder = match &config.client_ca_file {
         None => builder.with_no_client_auth(),
         Some(file) => {
             let mut roots = RootCertStore::empty();
             for certificate in read_certificates(file)? {
-                roots.add(certificate).with_context(|| format!("authority {}", file.display()))?;
+                roots
+                    .add(certificate)
+                    .with_context(|| format!("authority {}", file.display()))?;
             }
             builder.with_client_cert_verifier(
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?,
             )
         }
     };
-    let server = builder.with_single_cert(certificates, key).context("certificate and key don't go together")?;
+    let server = builder
+        .with_single_cert(certificates, key)
+        .context("certificate and key don't go together")?;
     Ok(TlsAcceptor::from(Arc::new(server)))
 }
 
@@ -47,11 +52,15 @@ fn read_certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>
 }
 
 fn changed(config: &Tls) -> Vec<Option<SystemTime>> {
-    [Some(&config.cert_file), Some(&config.key_file), config.client_ca_file.as_ref()]
-        .into_iter()
-        .flatten()
-        .map(|file| std::fs::metadata(file).and_then(|meta| meta.modified()).ok())
-        .collect()
+    [
+        Some(&config.cert_file),
+        Some(&config.key_file),
+        config.client_ca_file.as_ref(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|file| std::fs::metadata(file).and_then(|meta| meta.modified()).ok())
+    .collect()
 }
 
 /// The acceptor, and the task that keeps it fresh.
@@ -80,7 +89,10 @@ pub(crate) fn acceptor(
                         *current.write() = acceptor;
                         tracing::info!("the TLS certificate was read again");
                     }
-                    Err(error) => tracing::error!(error = format!("{error:#}"), "the new TLS certificate can't be used, the old one stays"),
+                    Err(error) => tracing::error!(
+                        error = format!("{error:#}"),
+                        "the new TLS certificate can't be used, the old one stays"
+                    ),
                 }
                 seen = now;
             }

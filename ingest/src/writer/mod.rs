@@ -80,7 +80,9 @@ pub struct Payload {
 
 impl Payload {
     fn readings(&self) -> usize {
-        self.decoded.as_ref().map_or(1, |decoded| decoded.readings().max(1))
+        self.decoded
+            .as_ref()
+            .map_or(1, |decoded| decoded.readings().max(1))
     }
 }
 
@@ -103,7 +105,15 @@ impl Writer {
     pub fn new(pool: PgPool, config: Arc<Config>, hub: Hub, shutdown: CancellationToken) -> Self {
         let age = Duration::from_secs(config.register_max_age_s);
         let alarms = LimitAlarms::new(age, Duration::from_secs(config.alarms.max_age_s));
-        Self { registry: Registry::new(age), alarms, pool, config, hub, shutdown, stopping_since: None }
+        Self {
+            registry: Registry::new(age),
+            alarms,
+            pool,
+            config,
+            hub,
+            shutdown,
+            stopping_since: None,
+        }
     }
 
     /// Works until every sender is gone and everything they sent is answered.
@@ -122,7 +132,12 @@ impl Writer {
         Ok(())
     }
 
-    async fn collect(&self, first: Payload, payloads: &mut mpsc::Receiver<Payload>, batch: &mut Vec<Payload>) {
+    async fn collect(
+        &self,
+        first: Payload,
+        payloads: &mut mpsc::Receiver<Payload>,
+        batch: &mut Vec<Payload>,
+    ) {
         let limits = &self.config.writer;
         let age = Duration::from_millis(limits.batch_age_ms);
         let (mut rows, mut bytes) = (first.readings(), first.raw.len());
@@ -158,7 +173,8 @@ impl Writer {
             loop {
                 let started = Instant::now();
                 let failure =
-                    match run_transaction(&self.pool, token, &prepared[part.clone()], &mut self.alarms).await {
+                    match run_transaction(&self.pool, token, &prepared[part.clone()], &mut self.alarms).await
+                    {
                         Ok(done) => {
                             metrics::committed(started.elapsed(), &done);
                             self.answer(&mut prepared[part.clone()], done).await;
@@ -230,7 +246,10 @@ impl Writer {
                 self.back_off(&mut attempt, &error).await?;
             }
         }
-        let limits = TimeLimits { future_s: self.config.future_limit_s, ancient: self.config.ancient_limit };
+        let limits = TimeLimits {
+            future_s: self.config.future_limit_s,
+            ancient: self.config.ancient_limit,
+        };
         Ok(payloads
             .into_iter()
             .map(|payload| {
@@ -253,13 +272,23 @@ impl Writer {
                 };
                 let gateway = payload.gateway();
                 match serde_json::to_vec(&refusal) {
-                    Ok(json) => self.hub.refused(gateway.id, topic(&gateway.tenant_slug, &gateway.slug, "error"), json.into()),
+                    Ok(json) => self.hub.refused(
+                        gateway.id,
+                        topic(&gateway.tenant_slug, &gateway.slug, "error"),
+                        json.into(),
+                    ),
                     Err(error) => tracing::error!(%error, "a refusal can't be written as JSON"),
                 }
             }
         }
         for (gateway, committed) in done.committed {
-            self.hub.committed(gateway, Committed { epoch: committed.epoch, seq: committed.seq });
+            self.hub.committed(
+                gateway,
+                Committed {
+                    epoch: committed.epoch,
+                    seq: committed.seq,
+                },
+            );
         }
     }
 
@@ -274,10 +303,16 @@ impl Writer {
             }
         }
         metrics::retried();
-        let most = Duration::from_millis(50).saturating_mul(1 << (*attempt).min(7)).min(Duration::from_secs(5));
+        let most = Duration::from_millis(50)
+            .saturating_mul(1 << (*attempt).min(7))
+            .min(Duration::from_secs(5));
         *attempt += 1;
         if *attempt == 1 || attempt.is_multiple_of(10) {
-            tracing::warn!(error = format!("{:#}", anyhow::anyhow!(error.to_string())), attempt, "the database can't take readings: waiting, gateways are held back");
+            tracing::warn!(
+                error = format!("{:#}", anyhow::anyhow!(error.to_string())),
+                attempt,
+                "the database can't take readings: waiting, gateways are held back"
+            );
         }
         let pause = rand::rng().random_range(Duration::from_millis(5)..=most);
         tokio::time::sleep(pause).await;
@@ -288,9 +323,9 @@ impl Writer {
 /// Whether the error is about the data of this transaction, so that trying again is no use.
 fn speaks_of_data(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(database) => {
-            database.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
-        }
+        sqlx::Error::Database(database) => database
+            .code()
+            .is_some_and(|code| code.starts_with("22") || code.starts_with("23")),
         sqlx::Error::Encode(_) => true,
         _ => false,
     }

@@ -45,13 +45,19 @@ impl Prepared {
             (Ok(decoded), Some(names)) => (decoded, names),
             (Ok(_), None) => {
                 // Not reached: the register of every gateway was read before.
-                prepared.letters.push(prepared.raw_letter("unknown_gateway", "the gateway has no register", 0));
+                prepared.letters.push(prepared.raw_letter(
+                    "unknown_gateway",
+                    "the gateway has no register",
+                    0,
+                ));
                 prepared.dead = true;
                 return prepared;
             }
             (Err(why), _) => {
                 metrics::undecodable(why.reason);
-                prepared.letters.push(prepared.raw_letter(why.reason, &why.detail, 0));
+                prepared
+                    .letters
+                    .push(prepared.raw_letter(why.reason, &why.detail, 0));
                 prepared.dead = true;
                 return prepared;
             }
@@ -63,7 +69,10 @@ impl Prepared {
         prepared.rejected = valid.rejects.len();
         if valid.events_refused > 0 {
             metrics::events_refused(valid.events_refused);
-            let detail = format!("{} events with a bad device name, code or time stamp", valid.events_refused);
+            let detail = format!(
+                "{} events with a bad device name, code or time stamp",
+                valid.events_refused
+            );
             let mut letter = prepared.raw_letter("bad_event", &detail, 0);
             letter.format = "events".to_owned();
             prepared.letters.push(letter);

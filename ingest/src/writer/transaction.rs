@@ -34,7 +34,10 @@ pub(crate) struct Done {
 impl Done {
     /// Of a transaction that is known to be committed and whose results are not.
     pub fn unseen(payloads: usize) -> Self {
-        Self { outcomes: vec![Outcome::Committed; payloads], ..Self::default() }
+        Self {
+            outcomes: vec![Outcome::Committed; payloads],
+            ..Self::default()
+        }
     }
 }
 
@@ -86,7 +89,10 @@ pub(crate) async fn replay_one(
     alarms: &mut LimitAlarms,
 ) -> Result<Option<Entry>, sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    if dead_letter::mark_replayed(&mut transaction, &[letter.id]).await?.is_empty() {
+    if dead_letter::mark_replayed(&mut transaction, &[letter.id])
+        .await?
+        .is_empty()
+    {
         return Ok(None);
     }
     let (done, mut entries) = store(&mut transaction, std::slice::from_ref(payload), alarms).await?;
@@ -111,11 +117,21 @@ async fn store(
     payloads: &[Prepared],
     alarms: &mut LimitAlarms,
 ) -> Result<(Done, Vec<Entry>), sqlx::Error> {
-    let mut done = Done { outcomes: vec![Outcome::Committed; payloads.len()], ..Done::default() };
+    let mut done = Done {
+        outcomes: vec![Outcome::Committed; payloads.len()],
+        ..Done::default()
+    };
     let taken = move_cursors(connection, payloads, &mut done).await?;
-    let mut entries: Vec<Entry> = payloads.iter().map(|_| Entry { payloads: 1, ..Entry::default() }).collect();
+    let mut entries: Vec<Entry> = payloads
+        .iter()
+        .map(|_| Entry {
+            payloads: 1,
+            ..Entry::default()
+        })
+        .collect();
     let mut letters: Vec<DeadLetter> = Vec::new();
-    let mut rows: Vec<(Reading, u32)> = Vec::with_capacity(payloads.iter().map(|payload| payload.readings.len()).sum());
+    let mut rows: Vec<(Reading, u32)> =
+        Vec::with_capacity(payloads.iter().map(|payload| payload.readings.len()).sum());
     for (i, payload) in payloads.iter().enumerate() {
         let entry = &mut entries[i];
         entry.received = payload.received() as i64;
@@ -187,7 +203,11 @@ async fn store_readings(
         } else {
             entry.conflict += 1;
             let gateway = payloads[i as usize].gateway();
-            conflicts.push(Conflict { reading: *row, gateway: gateway.id, tenant: gateway.tenant });
+            conflicts.push(Conflict {
+                reading: *row,
+                gateway: gateway.id,
+                tenant: gateway.tenant,
+            });
         }
     };
     let mut last: Option<Reading> = None;
@@ -228,14 +248,21 @@ async fn store_readings(
         entries[*i as usize].stored += 1;
     }
     if !conflicts.is_empty() {
-        tracing::warn!(conflicts = conflicts.len(), "readings differ from those stored for the same channel and time");
+        tracing::warn!(
+            conflicts = conflicts.len(),
+            "readings differ from those stored for the same channel and time"
+        );
         reading::keep_conflicts(connection, &conflicts).await?;
     }
     Ok(())
 }
 
 fn is_unique_violation(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|database| database.code()).as_deref() == Some("23505")
+    error
+        .as_database_error()
+        .and_then(|database| database.code())
+        .as_deref()
+        == Some("23505")
 }
 
 /// Decides for each payload whether it is new, and writes what that does to the cursors.
@@ -248,8 +275,14 @@ async fn move_cursors(
     let mut keys: BTreeMap<CursorKey, (TenantId, Vec<usize>)> = BTreeMap::new();
     for (i, payload) in payloads.iter().enumerate() {
         if let Some(envelope) = payload.envelope {
-            let key = CursorKey { gateway: payload.gateway().id, epoch: signed(envelope.epoch) };
-            keys.entry(key).or_insert_with(|| (payload.gateway().tenant, Vec::new())).1.push(i);
+            let key = CursorKey {
+                gateway: payload.gateway().id,
+                epoch: signed(envelope.epoch),
+            };
+            keys.entry(key)
+                .or_insert_with(|| (payload.gateway().tenant, Vec::new()))
+                .1
+                .push(i);
         }
     }
     if keys.is_empty() {
@@ -259,9 +292,19 @@ async fn move_cursors(
     let rows = ledger::lock_cursors(connection, &wanted).await?;
     let mut moved = Vec::new();
     for row in rows {
-        let Some((tenant, indices)) = keys.get(&row.key) else { continue };
-        let lost = row.gaps.iter().filter(|gap| gap.2).map(|gap| (unsigned(gap.0), unsigned(gap.1)));
-        let before = Cursor::new(unsigned(row.contiguous), row.ahead.iter().copied().map(unsigned), lost);
+        let Some((tenant, indices)) = keys.get(&row.key) else {
+            continue;
+        };
+        let lost = row
+            .gaps
+            .iter()
+            .filter(|gap| gap.2)
+            .map(|gap| (unsigned(gap.0), unsigned(gap.1)));
+        let before = Cursor::new(
+            unsigned(row.contiguous),
+            row.ahead.iter().copied().map(unsigned),
+            lost,
+        );
         let mut cursor = before.clone();
         for i in indices {
             if let Some(envelope) = payloads[*i].envelope {
@@ -271,14 +314,27 @@ async fn move_cursors(
         if cursor.contiguous() != before.contiguous() {
             moved.push((row.key, signed(cursor.contiguous())));
         }
-        let added: Vec<i64> = cursor.ahead().difference(before.ahead()).copied().map(signed).collect();
-        let removed: Vec<i64> = before.ahead().difference(cursor.ahead()).copied().map(signed).collect();
+        let added: Vec<i64> = cursor
+            .ahead()
+            .difference(before.ahead())
+            .copied()
+            .map(signed)
+            .collect();
+        let removed: Vec<i64> = before
+            .ahead()
+            .difference(cursor.ahead())
+            .copied()
+            .map(signed)
+            .collect();
         if !(added.is_empty() && removed.is_empty()) {
             ledger::change_ahead(connection, row.key, *tenant, &added, &removed).await?;
         }
         done.lost_batches += write_gaps(connection, row.key, *tenant, &row.gaps, &cursor).await?;
         if let Some(i) = indices.first() {
-            let committed = Committed { epoch: unsigned(row.key.epoch), seq: cursor.contiguous() };
+            let committed = Committed {
+                epoch: unsigned(row.key.epoch),
+                seq: cursor.contiguous(),
+            };
             done.committed.push((payloads[*i].gateway().clone(), committed));
         }
     }
@@ -297,8 +353,18 @@ async fn write_gaps(
     cursor: &Cursor,
 ) -> Result<u64, sqlx::Error> {
     let mut wanted: BTreeMap<i64, (i64, bool)> = BTreeMap::new();
-    wanted.extend(cursor.gaps().into_iter().map(|(first, last)| (signed(first), (signed(last), false))));
-    wanted.extend(cursor.lost().iter().map(|(first, last)| (signed(*first), (signed(*last), true))));
+    wanted.extend(
+        cursor
+            .gaps()
+            .into_iter()
+            .map(|(first, last)| (signed(first), (signed(last), false))),
+    );
+    wanted.extend(
+        cursor
+            .lost()
+            .iter()
+            .map(|(first, last)| (signed(*first), (signed(*last), true))),
+    );
     let mut lost = 0;
     for (first, last, was_lost) in recorded {
         match wanted.remove(first) {
@@ -312,7 +378,10 @@ async fn write_gaps(
             }
             // Its first batch has come. What of it is still missing stands in a row of its own.
             None => {
-                let end = wanted.range(first..=last).next().map_or(*last, |(next, _)| next - 1);
+                let end = wanted
+                    .range(first..=last)
+                    .next()
+                    .map_or(*last, |(next, _)| next - 1);
                 ledger::write_gap(connection, key, tenant, *first, end, GapState::Closed).await?;
             }
         }
@@ -320,7 +389,9 @@ async fn write_gaps(
     for (first, (last, is_lost)) in wanted {
         let state = if is_lost { GapState::Lost } else { GapState::Open };
         ledger::write_gap(connection, key, tenant, first, last, state).await?;
-        let known = recorded.iter().any(|(from, to, was_lost)| *was_lost && *from <= first && last <= *to);
+        let known = recorded
+            .iter()
+            .any(|(from, to, was_lost)| *was_lost && *from <= first && last <= *to);
         if is_lost && !known {
             lost += report_loss(key, first, last);
         }
@@ -343,12 +414,14 @@ async fn write_ledger(
     for (payload, entry) in payloads.iter().zip(entries) {
         let gateway = payload.gateway();
         let at = payload.received_at();
-        let day = days.entry((gateway.id, at.micros().div_euclid(DAY))).or_insert_with(|| DayEntry {
-            gateway: gateway.id,
-            tenant: gateway.tenant,
-            at,
-            entry: Entry::default(),
-        });
+        let day = days
+            .entry((gateway.id, at.micros().div_euclid(DAY)))
+            .or_insert_with(|| DayEntry {
+                gateway: gateway.id,
+                tenant: gateway.tenant,
+                at,
+                entry: Entry::default(),
+            });
         day.at = day.at.max(at);
         add(&mut day.entry, entry);
     }

@@ -30,17 +30,29 @@ pub struct Service {
 
 pub async fn start(change: impl FnOnce(&mut Config)) -> Service {
     // `RUST_LOG=debug` shows what the service does; the second test to come here can't set it again.
-    drop(telemetry::init(&telemetry::Config { format: telemetry::LogFormat::Text, filter: "off".into() }));
+    drop(telemetry::init(&telemetry::Config {
+        format: telemetry::LogFormat::Text,
+        filter: "off".into(),
+    }));
     let database = TestDatabase::new().await;
     let (tenant, site) = (TenantId::new(), SiteId::new());
-    sqlx::query("INSERT INTO tenant (id, slug, name) VALUES ($1, 'acme', 'Acme')").bind(tenant).execute(&database.owner).await.unwrap();
+    sqlx::query("INSERT INTO tenant (id, slug, name) VALUES ($1, 'acme', 'Acme')")
+        .bind(tenant)
+        .execute(&database.owner)
+        .await
+        .unwrap();
     sqlx::query("INSERT INTO site (id, tenant_id, name, time_zone) VALUES ($1, $2, 'Works', 'UTC')")
         .bind(site)
         .bind(tenant)
         .execute(&database.owner)
         .await
         .unwrap();
-    let mut config = Config { register_max_age_s: 1, revocation_check_s: 1, shutdown_s: 3, ..Config::default() };
+    let mut config = Config {
+        register_max_age_s: 1,
+        revocation_check_s: 1,
+        shutdown_s: 3,
+        ..Config::default()
+    };
     config.writer.batch_age_ms = 5;
     change(&mut config);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -48,7 +60,15 @@ pub async fn start(change: impl FnOnce(&mut Config)) -> Service {
     let shutdown = CancellationToken::new();
     let pool = database.pool(Role::Ingest);
     let task = tokio::spawn(ingest::run(config, pool.clone(), listener, shutdown.clone()));
-    Service { database, address, tenant, site, pool, shutdown, task }
+    Service {
+        database,
+        address,
+        tenant,
+        site,
+        pool,
+        shutdown,
+        task,
+    }
 }
 
 impl Service {
@@ -69,20 +89,25 @@ impl Service {
 
     pub async fn credential(&self, gateway: GatewayId, secret: &str) -> CredentialId {
         let id = CredentialId::new();
-        sqlx::query("INSERT INTO gateway_credential (id, tenant_id, gateway_id, secret_hash) VALUES ($1, $2, $3, $4)")
-            .bind(id)
-            .bind(self.tenant)
-            .bind(gateway)
-            .bind(&Sha256::digest(secret.as_bytes())[..])
-            .execute(&self.database.owner)
-            .await
-            .unwrap();
+        sqlx::query(
+            "INSERT INTO gateway_credential (id, tenant_id, gateway_id, secret_hash) VALUES ($1, $2, $3, $4)",
+        )
+        .bind(id)
+        .bind(self.tenant)
+        .bind(gateway)
+        .bind(&Sha256::digest(secret.as_bytes())[..])
+        .execute(&self.database.owner)
+        .await
+        .unwrap();
         id
     }
 
     /// One number out of the database.
     pub async fn number(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(&self.database.owner).await.unwrap()
+        sqlx::query_scalar(sql)
+            .fetch_one(&self.database.owner)
+            .await
+            .unwrap()
     }
 
     /// Waits until a number out of the database is `expect`.
@@ -153,7 +178,11 @@ pub struct Client {
 
 impl Client {
     pub async fn open(address: std::net::SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.unwrap(), input: BytesMut::new(), next_id: 0 }
+        Self {
+            stream: TcpStream::connect(address).await.unwrap(),
+            input: BytesMut::new(),
+            next_id: 0,
+        }
     }
 
     pub async fn send(&mut self, packet: v4::Packet) {
@@ -170,7 +199,9 @@ impl Client {
                 self.input = attempt;
                 return Some(packet);
             }
-            let read = tokio::time::timeout(WAIT, self.stream.read_buf(&mut self.input)).await.expect("an answer in time");
+            let read = tokio::time::timeout(WAIT, self.stream.read_buf(&mut self.input))
+                .await
+                .expect("an answer in time");
             match read {
                 Ok(n) if n > 0 => {}
                 _ => return None,
@@ -182,7 +213,9 @@ impl Client {
     pub async fn silent(&mut self, millis: u64) -> bool {
         let mut byte = [0];
         self.input.is_empty()
-            && tokio::time::timeout(Duration::from_millis(millis), self.stream.peek(&mut byte)).await.is_err()
+            && tokio::time::timeout(Duration::from_millis(millis), self.stream.peek(&mut byte))
+                .await
+                .is_err()
     }
 
     pub async fn connect_with(&mut self, connect: v4::Connect) -> u8 {
@@ -265,9 +298,19 @@ pub fn batch(seq: u64, floor: u64, from: i64, n: i64) -> Vec<u8> {
     let column = models::wire::Column {
         device: "pump".into(),
         channel: "temp".into(),
-        ts_deltas: std::iter::once(T0 + from * 1_000_000).chain((1..n).map(|_| 1_000_000)).collect(),
+        ts_deltas: std::iter::once(T0 + from * 1_000_000)
+            .chain((1..n).map(|_| 1_000_000))
+            .collect(),
         values: (0..n).map(|i| (from + i) as f64).collect(),
         ..Default::default()
     };
-    Batch { epoch: 5, seq, floor, columns: vec![column], ..Batch::default() }.encode_compressed(1).unwrap()
+    Batch {
+        epoch: 5,
+        seq,
+        floor,
+        columns: vec![column],
+        ..Batch::default()
+    }
+    .encode_compressed(1)
+    .unwrap()
 }

@@ -94,7 +94,9 @@ async fn silence_and_a_stopped_reader_are_closed() {
     assert_eq!(greedy.connect("line-1", "line-1", "greedy").await, 0);
     let pings = [0xc0, 0].repeat(64 * 1024);
     let flooding = async { while greedy.stream.write_all(&pings).await.is_ok() {} };
-    tokio::time::timeout(Duration::from_secs(60), flooding).await.expect("a reader that takes nothing is closed");
+    tokio::time::timeout(Duration::from_secs(60), flooding)
+        .await
+        .expect("a reader that takes nothing is closed");
     service.stop().await;
 }
 
@@ -115,8 +117,19 @@ async fn noise_is_closed_and_forgotten() {
         assert!(client.closed().await, "{bytes:?}");
     }
     let mut old = Client::open(service.address).await;
-    old.stream.write_all(&[0x10, 15, 0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 3, 2, 0, 60, 0, 1, b'c']).await.unwrap();
-    assert_eq!(old.next().await, Some(v4::Packet::ConnAck(v4::ConnAck::new(v4::ConnectReturnCode::RefusedProtocolVersion, false))));
+    old.stream
+        .write_all(&[
+            0x10, 15, 0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 3, 2, 0, 60, 0, 1, b'c',
+        ])
+        .await
+        .unwrap();
+    assert_eq!(
+        old.next().await,
+        Some(v4::Packet::ConnAck(v4::ConnAck::new(
+            v4::ConnectReturnCode::RefusedProtocolVersion,
+            false
+        )))
+    );
     let after: [&[u8]; 4] = [&[0x10, 0], &[0x36, 3, 0, 1, b'a'], &[0x80, 2, 0, 1], &[0x00, 0]];
     for bytes in after {
         let mut client = service.client("line-1").await;
@@ -133,10 +146,20 @@ async fn publishing_without_a_subscriber_is_stored_all_the_same() {
     service.gateway("line-1").await;
     let mut client = service.client("line-1").await;
     for i in 0..100 {
-        client.publish("fw/v1/me/json/pump", 1, format!("{{\"ts\":{},\"temp\":1}}", 1_767_225_600 + i)).await;
+        client
+            .publish(
+                "fw/v1/me/json/pump",
+                1,
+                format!("{{\"ts\":{},\"temp\":1}}", 1_767_225_600 + i),
+            )
+            .await;
     }
     for id in 1..=100 {
-        assert_eq!(client.next().await, Some(v4::Packet::PubAck(v4::PubAck::new(id))), "in order");
+        assert_eq!(
+            client.next().await,
+            Some(v4::Packet::PubAck(v4::PubAck::new(id))),
+            "in order"
+        );
     }
     assert_eq!(service.number("SELECT count(*) FROM reading").await, 100);
     service.stop().await;

@@ -131,7 +131,10 @@ pub async fn lock_cursors(
 ///
 /// # Errors
 /// When the database does.
-pub async fn move_cursors(connection: &mut PgConnection, moved: &[(CursorKey, i64)]) -> Result<(), sqlx::Error> {
+pub async fn move_cursors(
+    connection: &mut PgConnection,
+    moved: &[(CursorKey, i64)],
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE gateway_cursor c SET contiguous_seq = n.seq, updated_at = now()
          FROM unnest($1::uuid[], $2::int8[], $3::int8[]) AS n (gateway, epoch, seq)
@@ -301,7 +304,9 @@ pub async fn add(connection: &mut PgConnection, entries: &[DayEntry]) -> Result<
 /// # Errors
 /// When the database does.
 pub async fn totals(connection: &mut PgConnection) -> Result<(i64, i64), sqlx::Error> {
-    sqlx::query_as("SELECT coalesce(sum(stored), 0)::int8, coalesce(sum(duplicate + conflict), 0)::int8 FROM ledger")
-        .fetch_one(connection)
-        .await
+    sqlx::query_as(
+        "SELECT coalesce(sum(stored), 0)::int8, coalesce(sum(duplicate + conflict), 0)::int8 FROM ledger",
+    )
+    .fetch_one(connection)
+    .await
 }

@@ -31,8 +31,9 @@ fn put_row(buffer: &mut Vec<u8>, reading: &Reading) {
 /// A unique violation (23505) when one of them is stored already; whatever else the database says.
 /// After an error the transaction must go back to a savepoint.
 pub async fn copy(connection: &mut PgConnection, readings: &[Reading]) -> Result<u64, sqlx::Error> {
-    let mut copy =
-        connection.copy_in_raw("COPY reading (channel_id, ts, value, quality) FROM STDIN (FORMAT binary)").await?;
+    let mut copy = connection
+        .copy_in_raw("COPY reading (channel_id, ts, value, quality) FROM STDIN (FORMAT binary)")
+        .await?;
     let mut buffer = Vec::with_capacity(CHUNK_ROWS.min(readings.len()) * ROW_BYTES + 32);
     // Signature, flags, length of the header's extension.
     buffer.extend_from_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
@@ -63,7 +64,10 @@ pub struct Stored {
 ///
 /// # Errors
 /// When the database does.
-pub async fn insert_new(connection: &mut PgConnection, readings: &[Reading]) -> Result<Vec<Stored>, sqlx::Error> {
+pub async fn insert_new(
+    connection: &mut PgConnection,
+    readings: &[Reading],
+) -> Result<Vec<Stored>, sqlx::Error> {
     let channels: Vec<ChannelId> = readings.iter().map(|reading| reading.channel).collect();
     let ts: Vec<Timestamp> = readings.iter().map(|reading| reading.ts).collect();
     let values: Vec<f64> = readings.iter().map(|reading| reading.value).collect();
@@ -85,7 +89,11 @@ pub async fn insert_new(connection: &mut PgConnection, readings: &[Reading]) -> 
     }
     let inserted: std::collections::HashSet<_> = inserted.into_iter().collect();
     let (mut old_channels, mut old_ts) = (Vec::new(), Vec::new());
-    for place in channels.into_iter().zip(ts).filter(|place| !inserted.contains(place)) {
+    for place in channels
+        .into_iter()
+        .zip(ts)
+        .filter(|place| !inserted.contains(place))
+    {
         old_channels.push(place.0);
         old_ts.push(place.1);
     }
@@ -103,7 +111,12 @@ pub async fn insert_new(connection: &mut PgConnection, readings: &[Reading]) -> 
     .await?;
     Ok(stored
         .into_iter()
-        .map(|(channel, ts, value, quality)| Stored { channel, ts, value, quality: Quality::from_code(quality) })
+        .map(|(channel, ts, value, quality)| Stored {
+            channel,
+            ts,
+            value,
+            quality: Quality::from_code(quality),
+        })
         .collect())
 }
 
@@ -119,7 +132,10 @@ pub struct Conflict {
 ///
 /// # Errors
 /// When the database does.
-pub async fn keep_conflicts(connection: &mut PgConnection, conflicts: &[Conflict]) -> Result<(), sqlx::Error> {
+pub async fn keep_conflicts(
+    connection: &mut PgConnection,
+    conflicts: &[Conflict],
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO reading_conflict (channel_id, ts, value, quality, gateway_id, tenant_id)
          SELECT * FROM unnest($1::int4[], $2::timestamptz[], $3::float8[], $4::int2[], $5::uuid[], $6::uuid[])
@@ -128,7 +144,12 @@ pub async fn keep_conflicts(connection: &mut PgConnection, conflicts: &[Conflict
     .bind(conflicts.iter().map(|c| c.reading.channel).collect::<Vec<_>>())
     .bind(conflicts.iter().map(|c| c.reading.ts).collect::<Vec<_>>())
     .bind(conflicts.iter().map(|c| c.reading.value).collect::<Vec<_>>())
-    .bind(conflicts.iter().map(|c| c.reading.quality.code()).collect::<Vec<_>>())
+    .bind(
+        conflicts
+            .iter()
+            .map(|c| c.reading.quality.code())
+            .collect::<Vec<_>>(),
+    )
     .bind(conflicts.iter().map(|c| c.gateway).collect::<Vec<_>>())
     .bind(conflicts.iter().map(|c| c.tenant).collect::<Vec<_>>())
     .execute(connection)
@@ -152,7 +173,10 @@ pub struct DiscreteEvent {
 ///
 /// # Errors
 /// When the database does.
-pub async fn insert_events(connection: &mut PgConnection, events: &[DiscreteEvent]) -> Result<u64, sqlx::Error> {
+pub async fn insert_events(
+    connection: &mut PgConnection,
+    events: &[DiscreteEvent],
+) -> Result<u64, sqlx::Error> {
     let done = sqlx::query(
         "INSERT INTO discrete_event (ts, tenant_id, device_id, asset_id, code, severity, message)
          SELECT * FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::int2[], $7::text[])
@@ -179,7 +203,11 @@ pub async fn make_scratch(url: &str, name: &str) -> anyhow::Result<String> {
     use sqlx::{ConnectOptions, Connection, Executor};
     let options: sqlx::postgres::PgConnectOptions = url.parse()?;
     let mut connection = options.connect().await?;
-    connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE \"{name}\" TEMPLATE template0"))).await?;
+    connection
+        .execute(sqlx::AssertSqlSafe(format!(
+            "CREATE DATABASE \"{name}\" TEMPLATE template0"
+        )))
+        .await?;
     connection.close().await?;
     let scratch = options.database(name).to_url_lossy().to_string();
     super::migrate(&scratch).await?;
@@ -192,7 +220,11 @@ pub async fn drop_scratch(url: &str, name: &str) -> anyhow::Result<()> {
     use sqlx::{ConnectOptions, Connection, Executor};
     let options: sqlx::postgres::PgConnectOptions = url.parse()?;
     let mut connection = options.connect().await?;
-    connection.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"))).await?;
+    connection
+        .execute(sqlx::AssertSqlSafe(format!(
+            "DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"
+        )))
+        .await?;
     connection.close().await?;
     Ok(())
 }

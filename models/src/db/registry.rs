@@ -189,7 +189,10 @@ pub struct GatewayRow {
 
 /// # Errors
 /// When the database does.
-pub async fn gateway(connection: &mut PgConnection, id: GatewayId) -> Result<Option<GatewayRow>, sqlx::Error> {
+pub async fn gateway(
+    connection: &mut PgConnection,
+    id: GatewayId,
+) -> Result<Option<GatewayRow>, sqlx::Error> {
     sqlx::query_as(
         "SELECT g.id AS gateway_id, g.tenant_id, t.slug AS tenant_slug, g.slug, g.max_channels
          FROM gateway g JOIN tenant t ON t.id = g.tenant_id WHERE g.id = $1",
