@@ -1,1 +1,14 @@
 //! The API over real HTTP on a real database.
+
+mod harness;
+mod history;
+mod leak;
+mod lists;
+mod openapi;
+mod orders;
+mod pages;
+mod plant;
+mod problems;
+mod session;
+mod stream;
+mod work;

@@ -132,3 +132,5 @@ pub fn broken_constraint(error: &sqlx::Error) -> Option<&str> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_isolation;

@@ -1,0 +1,139 @@
+//! Readings and series against what a slow, plain computation says.
+
+use models::time::Timestamp;
+use serde_json::{Value, json};
+
+use crate::harness::Server;
+use crate::plant::Plant;
+
+/// 2026-01-31T12:00:00Z.
+const START: i64 = 1_769_860_800;
+
+/// `n` readings, one each `step_s`, with an outage in the middle and a bad one now and then.
+async fn fill(server: &Server, plant: &Plant, n: i64, step_s: f64) -> Vec<(f64, f64, i16)> {
+    let mut all = Vec::new();
+    for i in 0..n {
+        if (n / 2..n / 2 + n / 10).contains(&i) {
+            continue;
+        }
+        let quality = if i % 97 == 13 { 2 } else { i16::from(i % 31 == 7) };
+        let value = (i as f64 * 0.37).sin() * 10.0 + if quality == 2 { 1e6 } else { 0.0 };
+        all.push((START as f64 + i as f64 * step_s, value, quality));
+    }
+    let stamps: Vec<Timestamp> = all.iter().map(|(at, ..)| Timestamp::from_micros((at * 1e6).round() as i64)).collect();
+    sqlx::query(
+        "INSERT INTO reading (ts, value, channel_id, quality)
+         SELECT t, v, $1, q FROM unnest($2::timestamptz[], $3::float8[], $4::int2[]) AS x (t, v, q)",
+    )
+    .bind(plant.channel)
+    .bind(&stamps)
+    .bind(all.iter().map(|(_, value, _)| *value).collect::<Vec<_>>())
+    .bind(all.iter().map(|(.., quality)| *quality).collect::<Vec<_>>())
+    .execute(&server.database.owner)
+    .await
+    .unwrap();
+    all
+}
+
+fn column(series: &Value, name: &str) -> Vec<Option<f64>> {
+    series["data"][name].as_array().unwrap().iter().map(Value::as_f64).collect()
+}
+
+#[tokio::test]
+async fn a_down_sampled_series_equals_brute_force() {
+    let server = Server::start().await;
+    let plant = server.plant("north").await;
+    let token = server.sign_in(&plant.email("admin")).await;
+    let all = fill(&server, &plant, 4000, 10.0).await;
+    let (from, to) = (START as f64, START as f64 + 40_000.0);
+    for points in [10_u32, 100, 333, 600] {
+        let path = format!("/v1/channels/{}/series?from={from}&to={to}&points={points}", plant.channel);
+        let series = server.get(&path, &token).await.expect(200);
+        assert_eq!(series["raw"], false);
+        let width = series["bucket_s"].as_f64().unwrap();
+        let mut expected: Vec<(f64, f64, f64, f64, i64)> = Vec::new();
+        for (at, value, quality) in &all {
+            if *quality == 2 {
+                continue;
+            }
+            let start = from + ((at - from) / width).floor() * width;
+            match expected.last_mut() {
+                Some((bucket, low, high, sum, n)) if (*bucket - start).abs() < width / 2.0 => {
+                    (*low, *high, *sum, *n) = (low.min(*value), high.max(*value), *sum + value, *n + 1);
+                }
+                _ => expected.push((start, *value, *value, *value, 1)),
+            }
+        }
+        let (ts, low, high, mean, n) = (
+            column(&series, "ts"),
+            column(&series, "min"),
+            column(&series, "max"),
+            column(&series, "mean"),
+            column(&series, "n"),
+        );
+        let rows: Vec<usize> = (0..ts.len()).filter(|i| low[*i].is_some()).collect();
+        assert!(ts.len() <= points as usize + 1, "{} rows for {points}", ts.len());
+        assert_eq!(rows.len(), expected.len(), "{points}");
+        for (i, (start, lowest, highest, sum, count)) in rows.iter().zip(&expected) {
+            assert!((ts[*i].unwrap() - start).abs() < 1e-3, "{points}");
+            assert_eq!((low[*i], high[*i], n[*i]), (Some(*lowest), Some(*highest), Some(*count as f64)), "{points}");
+            assert!((mean[*i].unwrap() - sum / *count as f64).abs() < 1e-9, "{points}");
+        }
+        // The outage is longer than a bucket in all but the coarsest, and stands there as one gap.
+        let gaps: Vec<usize> = (0..ts.len()).filter(|i| low[*i].is_none()).collect();
+        assert_eq!(gaps.len(), usize::from(points > 10), "{points}");
+        assert!(gaps.iter().all(|i| high[*i].is_none() && mean[*i].is_none() && n[*i] == Some(0.0)));
+        assert!(ts.windows(2).all(|pair| pair[0] < pair[1]), "{points}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn few_readings_are_shown_as_they_are() {
+    let server = Server::start().await;
+    let plant = server.plant("north").await;
+    let token = server.sign_in(&plant.email("admin")).await;
+    let all = fill(&server, &plant, 200, 10.0).await;
+    let path = format!("/v1/channels/{}/series?from=2026-01-31T12:00:00Z&to=2026-01-31T13:00:00Z", plant.channel);
+    let series = server.get(&path, &token).await.expect(200);
+    assert_eq!((&series["raw"], &series["gap_s"], &series["channel"]["unit"]), (&json!(true), &json!(30.0), &json!("mm/s")));
+    let good: Vec<f64> = all.iter().filter(|(.., quality)| *quality < 2).map(|(_, value, _)| *value).collect();
+    let mean: Vec<f64> = column(&series, "mean").into_iter().flatten().collect();
+    assert_eq!(mean, good);
+    assert_eq!(column(&series, "min"), column(&series, "max"));
+    assert_eq!(column(&series, "mean").iter().filter(|value| value.is_none()).count(), 1);
+    // An empty range is empty, not an error.
+    let path = format!("/v1/channels/{}/series?from=0&to=1000", plant.channel);
+    assert_eq!(server.get(&path, &token).await.expect(200)["data"]["ts"], json!([]));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn readings_come_in_pages_and_with_their_quality() {
+    let server = Server::start().await;
+    let plant = server.plant("north").await;
+    let token = server.sign_in(&plant.email("admin")).await;
+    let all = fill(&server, &plant, 450, 1.0).await;
+    let base = format!("/v1/channels/{}/readings?from={START}&to={}&limit=200", plant.channel, START + 1000);
+    let mut seen = Vec::new();
+    let mut path = base.clone();
+    loop {
+        let page = server.get(&path, &token).await.expect(200);
+        for row in page["data"].as_array().unwrap() {
+            let at: Timestamp = row["ts"].as_str().unwrap().parse().unwrap();
+            let quality = ["good", "suspect", "bad"].iter().position(|word| row["quality"] == *word).unwrap();
+            seen.push((at.micros() as f64 / 1e6, row["value"].as_f64().unwrap(), quality as i16));
+        }
+        match page["next_cursor"].as_str() {
+            Some(cursor) => path = format!("{base}&cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, all);
+    // The end is exclusive, the beginning is not.
+    let path = format!("/v1/channels/{}/readings?from={START}&to={}", plant.channel, START + 1);
+    assert_eq!(server.get(&path, &token).await.expect(200)["data"].as_array().unwrap().len(), 1);
+    let path = format!("/v1/channels/{}", plant.channel);
+    assert_eq!(server.get(&path, &token).await.expect(200)["latest"]["quality"], "good");
+    server.stop().await;
+}

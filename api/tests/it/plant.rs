@@ -1,0 +1,385 @@
+//! One tenant with one of everything.
+
+use std::sync::OnceLock;
+
+use models::alarm::{Kind, Params, Severity};
+use models::asset::ChannelKind;
+use models::db::alarm::NewRule;
+use models::db::auth::{Secret, SecretKind};
+use models::db::register::*;
+use models::id::*;
+use models::tenant::{MemberRole, Permission};
+use models::time::Timestamp;
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// Hashing is slow on purpose; once is enough.
+fn password_hash() -> &'static str {
+    static HASH: OnceLock<String> = OnceLock::new();
+    HASH.get_or_init(|| api::auth::password::hash(PASSWORD).unwrap())
+}
+
+pub struct Plant {
+    pub slug: String,
+    pub tenant: TenantId,
+    pub site: SiteId,
+    pub other_site: SiteId,
+    pub asset: AssetId,
+    pub qr_token: String,
+    pub failure_mode: FailureModeId,
+    pub gateway: GatewayId,
+    pub credential: CredentialId,
+    pub device: DeviceId,
+    pub channel: ChannelId,
+    pub meter: MeterId,
+    pub plan: PlanId,
+    pub occurrence: OccurrenceId,
+    pub rule: AlarmRuleId,
+    pub alarm: AlarmId,
+    pub case: CaseId,
+    pub prediction: PredictionId,
+    pub ticket: TicketId,
+    pub task: TaskId,
+    pub dead_letter: DeadLetterId,
+    pub key: ApiKeyId,
+    pub admin: UserId,
+    owner: PgPool,
+}
+
+impl Plant {
+    pub async fn new(owner: &PgPool, slug: &str) -> Self {
+        let mut tx = owner.begin().await.unwrap();
+        let plant = build(&mut tx, owner, slug).await;
+        tx.commit().await.unwrap();
+        plant
+    }
+
+    pub fn email(&self, role: &str) -> String {
+        format!("{role}@{}.example", self.slug)
+    }
+
+    /// Another member.
+    pub async fn member(&self, name: &str, role: MemberRole, site: Option<SiteId>) -> String {
+        let mut connection = self.owner.acquire().await.unwrap();
+        let email = self.email(name);
+        let new = NewUser { email: &email, name, password_hash: Some(password_hash()) };
+        let user = ensure_user(&mut connection, &new).await.unwrap();
+        ensure_membership(&mut connection, self.tenant, user, role, site).await.unwrap();
+        email
+    }
+
+    /// A key with these permissions.
+    pub async fn key(&self, scopes: &[Permission]) -> String {
+        let mut connection = self.owner.acquire().await.unwrap();
+        let secret = Secret::generate(SecretKind::ApiKey);
+        let new = NewApiKey {
+            tenant: self.tenant,
+            name: "test",
+            secret_hash: secret.hash(),
+            scopes,
+            created_by: None,
+            expires_at: None,
+        };
+        create_api_key(&mut connection, &new).await.unwrap();
+        secret.reveal().to_owned()
+    }
+
+    /// Puts this plant's ids in place of those of an example.
+    pub fn fill(&self, text: &str) -> String {
+        const EXAMPLE: &str = "0198c4f2a1b27c3d8e4f5a6b7c8d9e0f";
+        let ids = [
+            self.site.to_string(),
+            self.asset.to_string(),
+            self.failure_mode.to_string(),
+            self.gateway.to_string(),
+            self.meter.to_string(),
+            self.plan.to_string(),
+            self.rule.to_string(),
+            self.ticket.to_string(),
+            self.case.to_string(),
+            self.admin.to_string(),
+            self.tenant.to_string(),
+        ];
+        let mut text = text.replace("chn_42", &self.channel.to_string());
+        for id in ids {
+            text = text.replace(&format!("{}_{EXAMPLE}", &id[..3]), &id);
+        }
+        text
+    }
+
+    /// A path of the OpenAPI document with this plant's ids.
+    pub fn path(&self, template: &str) -> String {
+        let id = match template.split('/').nth(2).unwrap_or_default() {
+            "api-keys" => self.key.to_string(),
+            "assets" => self.asset.to_string(),
+            "channels" => self.channel.to_string(),
+            "alarms" => self.alarm.to_string(),
+            "alarm-rules" => self.rule.to_string(),
+            "cases" => self.case.to_string(),
+            "predictions" => self.prediction.to_string(),
+            "tickets" => self.ticket.to_string(),
+            "meters" => self.meter.to_string(),
+            "plans" => self.plan.to_string(),
+            "gateways" => self.gateway.to_string(),
+            "dead-letters" => self.dead_letter.to_string(),
+            _ => String::new(),
+        };
+        let path = template
+            .replace("{id}", &id)
+            .replace("{task_id}", &self.task.to_string())
+            .replace("{credential_id}", &self.credential.to_string())
+            .replace("{token}", &self.qr_token);
+        let path = if path == "/v1/events" { format!("{path}?asset_id={}", self.asset) } else { path };
+        assert!(!path.contains('{') && !path.contains("//"), "no id is known for {template}");
+        path
+    }
+
+    /// Everything that names this tenant's things.
+    pub fn ids(&self) -> Vec<String> {
+        vec![
+            self.tenant.to_string(),
+            self.site.to_string(),
+            self.asset.to_string(),
+            self.qr_token.clone(),
+            self.gateway.to_string(),
+            self.credential.to_string(),
+            self.device.to_string(),
+            self.meter.to_string(),
+            self.plan.to_string(),
+            self.occurrence.to_string(),
+            self.rule.to_string(),
+            self.alarm.to_string(),
+            self.case.to_string(),
+            self.prediction.to_string(),
+            self.ticket.to_string(),
+            self.task.to_string(),
+            self.dead_letter.to_string(),
+            self.key.to_string(),
+            self.admin.to_string(),
+        ]
+    }
+}
+
+async fn build(db: &mut PgConnection, owner: &PgPool, slug: &str) -> Plant {
+    let tenant = create_tenant(db, &NewTenant { slug, name: slug }).await.unwrap();
+    let site = create_site(db, &NewSite { tenant, name: "Works", time_zone: "Europe/Berlin" }).await.unwrap();
+    let other_site = create_site(db, &NewSite { tenant, name: "Mill", time_zone: "Europe/Oslo" }).await.unwrap();
+    let email = format!("admin@{slug}.example");
+    let new = NewUser { email: &email, name: "Admin", password_hash: Some(password_hash()) };
+    let admin = create_user(db, &new).await.unwrap();
+    ensure_membership(db, tenant, admin, MemberRole::TenantAdmin, None).await.unwrap();
+    let class = create_asset_class(db, &NewAssetClass { tenant, name: "pump", weibull: None }).await.unwrap();
+    let asset = create_asset(db, &NewAsset::named(tenant, site, class, "P-101")).await.unwrap();
+    let qr_token: String =
+        sqlx::query_scalar("SELECT qr_token FROM asset WHERE id = $1").bind(asset).fetch_one(&mut *db).await.unwrap();
+    let mode = NewFailureMode {
+        tenant,
+        class,
+        code: "bearing_wear",
+        name: "Bearing wear",
+        mechanism: None,
+        pf_interval_days: None,
+        required_skill: None,
+        repair_hours: None,
+        repair_cost: None,
+    };
+    let failure_mode = create_failure_mode(db, &mode).await.unwrap();
+    let gateway = create_gateway(db, &NewGateway { tenant, site, slug: "gw", name: "GW" }).await.unwrap();
+    let secret = Secret::generate(SecretKind::Gateway);
+    let credential = create_gateway_credential(db, tenant, gateway, secret.hash(), None).await.unwrap();
+    let device = ensure_device(db, tenant, gateway, "plc", Some(asset)).await.unwrap();
+    let new = NewChannel {
+        tenant,
+        device,
+        asset: Some(asset),
+        name: "vibration",
+        label: None,
+        unit: "mm/s",
+        kind: ChannelKind::Measurement,
+        cadence_s: Some(10.0),
+        plausible: (None, None),
+    };
+    let channel = ensure_channel(db, &new).await.unwrap();
+    let new = NewMeter {
+        tenant,
+        asset,
+        name: "hours",
+        unit: "h",
+        movement: MeterMovement::Manual,
+        max_rate_per_h: None,
+        total: 100.0,
+    };
+    let meter = create_meter(db, &new).await.unwrap();
+    let new = NewPlan {
+        tenant,
+        asset,
+        name: "Grease",
+        failure_mode: None,
+        enabled: true,
+        basis: "floating",
+        all_of: false,
+        every_days: Some(90),
+        every_units: Some((meter, 500.0)),
+        lead_days: 0,
+        lead_units: 0.0,
+        open_instance: "skip",
+        anchor_date: "2026-01-01",
+        anchor_units: 0.0,
+        priority: "medium",
+        tasks: json!([{ "kind": "check", "text": "grease", "mandatory": true }]),
+    };
+    let plan = create_plan(db, &new).await.unwrap();
+    let rule = NewRule {
+        asset_id: asset,
+        channel_id: Some(channel),
+        name: "vibration high".into(),
+        kind: Kind::High,
+        limit_value: 7.1,
+        deadband: 0.5,
+        on_delay_s: 0.0,
+        off_delay_s: 0.0,
+        min_samples: 1,
+        severity: Severity::Serious,
+        failure_mode_id: Some(failure_mode),
+        makes_ticket: true,
+        latched: false,
+        enabled: true,
+        params: Params::default(),
+    };
+    let rule = ensure_alarm_rule(db, tenant, &rule).await.unwrap();
+    let new = NewApiKey {
+        tenant,
+        name: "export",
+        secret_hash: Secret::generate(SecretKind::ApiKey).hash(),
+        scopes: &[Permission::AssetsRead],
+        created_by: Some(admin),
+        expires_at: None,
+    };
+    let key = create_api_key(db, &new).await.unwrap();
+    let mut plant = Plant {
+        slug: slug.to_owned(),
+        tenant,
+        site,
+        other_site,
+        asset,
+        qr_token,
+        failure_mode,
+        gateway,
+        credential,
+        device,
+        channel,
+        meter,
+        plan,
+        occurrence: OccurrenceId::new(),
+        rule,
+        alarm: AlarmId::new(),
+        case: CaseId::new(),
+        prediction: PredictionId::new(),
+        ticket: TicketId::new(),
+        task: TaskId::new(),
+        dead_letter: DeadLetterId::new(),
+        key,
+        admin,
+        owner: owner.clone(),
+    };
+    happen(db, &mut plant).await;
+    plant
+}
+
+/// What the services would have written.
+async fn happen(db: &mut PgConnection, plant: &mut Plant) {
+    let model = ModelVersionId::new();
+    let now = Timestamp::now();
+    let run = async |db: &mut PgConnection, sql: &'static str, plant: &Plant| {
+        sqlx::query(sql)
+            .bind(plant.tenant)
+            .bind(plant.asset)
+            .bind(plant.case)
+            .bind(plant.ticket)
+            .bind(plant.prediction)
+            .bind(plant.alarm)
+            .bind(plant.rule)
+            .bind(plant.channel)
+            .bind(plant.gateway)
+            .bind(plant.plan)
+            .bind(plant.occurrence)
+            .bind(plant.meter)
+            .bind(plant.device)
+            .bind(plant.dead_letter)
+            .bind(plant.task)
+            .bind(plant.failure_mode)
+            .bind(model)
+            .bind(now)
+            .execute(&mut *db)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    };
+    // Every statement names all parameters in a CTE of types, so that each can use the ones it needs.
+    macro_rules! with {
+        ($($sql:literal)*) => {[$(concat!(
+            "WITH p AS (SELECT $1::uuid ten, $2::uuid ast, $3::uuid cas, $4::uuid tkt, $5::uuid prd, $6::uuid alm,
+                $7::uuid rul, $8::int4 chn, $9::uuid gtw, $10::uuid pln, $11::uuid occ, $12::uuid mtr, $13::uuid dev,
+                $14::uuid dlt, $15::uuid tsk, $16::uuid fmd, $17::uuid mdl, $18::timestamptz now_) ", $sql)),*]};
+    }
+    for sql in with![
+        "INSERT INTO reading SELECT now_ - make_interval(secs => 10 * i), 5 + sin(i), chn, 0
+             FROM p, generate_series(1, 60) i"
+        "INSERT INTO discrete_event SELECT now_, ten, dev, ast, 'E-1', 1::smallint, 'trip' FROM p"
+        "INSERT INTO ledger (gateway_id, tenant_id, day, received, stored, duplicate, rejected, payloads)
+             SELECT gtw, ten, (now() AT TIME ZONE 'UTC')::date, 62, 60, 1, 1, 6 FROM p"
+        "INSERT INTO sequence_gap (gateway_id, tenant_id, epoch, first_seq, last_seq) SELECT gtw, ten, 1, 3, 4 FROM p"
+        "INSERT INTO gateway_cursor (gateway_id, tenant_id, epoch, contiguous_seq) SELECT gtw, ten, 1, 2 FROM p"
+        "INSERT INTO cursor_ahead (gateway_id, tenant_id, epoch, seq) SELECT gtw, ten, 1, 5 FROM p"
+        "INSERT INTO reading_conflict (channel_id, ts, value, quality, gateway_id, tenant_id)
+             SELECT chn, now_, 9, 0::smallint, gtw, ten FROM p"
+        "INSERT INTO dead_letter (id, tenant_id, gateway_id, topic, payload, format, reason, detail, readings)
+             SELECT dlt, ten, gtw, 'fw/1/x', '{\"value\": ', 'json', 'malformed_json', 'ends early', 0 FROM p"
+        "INSERT INTO model_version (id, tenant_id, name, scope, version, status, artifact, card, code_version,
+                 trained_from, trained_to)
+             SELECT mdl, ten, 'baseline', 'x', 1, 'champion', '{}', '{}', 'test', now_, now_ FROM p"
+        "INSERT INTO assessment (window_end, tenant_id, asset_id, model_version_id, window_start, health, anomaly,
+                 coverage, freshness_s, failure_mode_id, p_fail, rul_p10_h, rul_p50_h, factors, advice, notes, code_version)
+             SELECT now_ - make_interval(hours => i), ten, ast, mdl, now_ - make_interval(hours => i + 1), 60 + i, 0.5, 1, 5,
+                 fmd, '[{\"horizon_h\": 720, \"p\": 0.3, \"low\": 0.2, \"high\": 0.4, \"basis\": \"test\"}]', 100, 200,
+                 jsonb_build_array(jsonb_build_object('name', 'vibration', 'penalty', 40 - i, 'text', 'vibration is high')),
+                 '{\"action\": \"plan\"}', '[]', 'test'
+             FROM p, generate_series(0, 4) i"
+        "INSERT INTO feature (window_end, tenant_id, asset_id, window_start, features)
+             SELECT now_, ten, ast, now_ - interval '1 hour', '{}' FROM p"
+        "INSERT INTO case_file (id, tenant_id, asset_id, failure_mode_id, title, severity)
+             SELECT cas, ten, ast, fmd, 'Bearing wear on P-101', 'serious' FROM p"
+        "INSERT INTO alarm (id, tenant_id, rule_id, asset_id, channel_id, failure_mode_id, severity, condition,
+                 pending_since, active_at, first_value, last_value, peak_value, limit_value, case_id)
+             SELECT alm, ten, rul, ast, chn, fmd, 'serious', 'active', now_, now_, 8, 8, 8, 7.1, cas FROM p"
+        "INSERT INTO alarm_event (tenant_id, alarm_id, kind, actor) SELECT ten, alm, 'raised', 'ingest' FROM p"
+        "INSERT INTO prediction (id, tenant_id, asset_id, failure_mode_id, horizon_h, probability, p_low, p_high,
+                 peak_probability, factors, model_version_id, window_end, case_id)
+             SELECT prd, ten, ast, fmd, 720, 0.3, 0.2, 0.4, 0.3, '[]', mdl, now_, cas FROM p"
+        "INSERT INTO prediction_event (tenant_id, prediction_id, kind, actor) SELECT ten, prd, 'opened', 'analytics' FROM p"
+        "INSERT INTO ticket (id, tenant_id, number, asset_id, case_id, failure_mode_id, origin, origin_key, title, priority)
+             SELECT tkt, ten, 1, ast, cas, fmd, 'alarm', alm::text, 'Bearing wear on P-101', 'high' FROM p"
+        "INSERT INTO ticket_counter (tenant_id, last_number) SELECT ten, 1 FROM p"
+        "INSERT INTO ticket_task (id, tenant_id, ticket_id, position, kind, text) SELECT tsk, ten, tkt, 1, 'check', 'look' FROM p"
+        "INSERT INTO ticket_event (tenant_id, ticket_id, kind, actor) SELECT ten, tkt, 'created', 'analytics' FROM p"
+        "INSERT INTO plan_occurrence (id, tenant_id, plan_id, sequence, due_date, trigger, explanation)
+             SELECT occ, ten, pln, 1, '2026-04-01', 'calendar', 'due by calendar' FROM p"
+        "INSERT INTO meter_reading (meter_id, tenant_id, at, total, delta, entered_by)
+             SELECT mtr, ten, now_ - interval '1 day', 100, 100, 'analytics' FROM p"
+        "INSERT INTO dispatch_decision (id, tenant_id, case_id, asset_id, subject, outcome, ticket_id, reason)
+             SELECT gen_random_uuid(), ten, cas, ast, alm::text, 'created', tkt, 'a serious alarm' FROM p"
+        "INSERT INTO outbox (tenant_id, kind, subject, asset_id, data) SELECT ten, 'ticket.created', tkt::text, ast, '{}' FROM p"
+        "INSERT INTO audit_event (tenant_id, actor, action, subject) SELECT ten, 'usr', 'asset.create', ast::text FROM p"
+        "INSERT INTO failure_report (id, tenant_id, asset_id, failed_at, source)
+             SELECT gen_random_uuid(), ten, ast, now_, 'person' FROM p"
+        "INSERT INTO bom_item (id, tenant_id, asset_id, part_number, description, quantity)
+             SELECT gen_random_uuid(), ten, ast, '6308', 'bearing', 2 FROM p"
+        "INSERT INTO area (id, tenant_id, site_id, name)
+             SELECT gen_random_uuid(), ten, (SELECT site_id FROM asset WHERE id = ast), 'Hall' FROM p"
+        "INSERT INTO idempotency_key (tenant_id, credential, route, key, fingerprint, status, body)
+             SELECT ten, 'usr', 'POST /', 'k', '\\x00', 200, '{}' FROM p"
+    ] {
+        run(db, sql, plant).await;
+    }
+}
