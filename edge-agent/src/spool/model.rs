@@ -182,7 +182,11 @@ impl Model {
                 self.kept.insert(record.seq, record.payload);
             }
         }
-        self.unsynced.clear();
+        let lost: Vec<Vec<u8>> = std::mem::take(&mut self.unsynced)
+            .into_iter()
+            .filter(|(seq, _)| !self.kept.contains_key(seq))
+            .map(|(_, payload)| payload)
+            .collect();
         self.check();
         if self.flips == 0 {
             let at = self.spool.resume().try_into().map_or(0, u64::from_le_bytes);
@@ -196,6 +200,13 @@ impl Model {
             assert!(
                 at == certain || self.kept.iter().any(read),
                 "collectors go on from {at}, which is not there"
+            );
+            let lost = lost
+                .iter()
+                .all(|payload| payload[..8].try_into().map_or(0, u64::from_le_bytes) > at);
+            assert!(
+                lost,
+                "collectors go on from {at}, though readings before it were lost"
             );
             self.confirmed = at;
         }
