@@ -42,6 +42,10 @@ pub fn finish(mut api: utoipa::openapi::OpenApi) -> Value {
     components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
     let mut document = serde_json::to_value(&api).unwrap_or_default();
     let schemas = document["components"]["schemas"].clone();
+    document["components"]["responses"] = Kind::ALL
+        .into_iter()
+        .map(|kind| (kind.row().1, refusal(kind)))
+        .collect();
     let Some(paths) = document["paths"].as_object_mut() else {
         return document;
     };
@@ -95,22 +99,27 @@ fn refusals(path: &str, method: &str, operation: &Value) -> Vec<Kind> {
     kinds
 }
 
+fn refusal(kind: Kind) -> Value {
+    let (status, name, title) = kind.row();
+    json!({
+        "description": title,
+        "content": { "application/problem+json": {
+            "schema": { "$ref": "#/components/schemas/Problem" },
+            "example": { "type": kind.type_uri(), "title": title, "status": status,
+                         "detail": format!("what exactly: {name}"), "trace_id": "0198c4f2a1b27c3d8e4f5a6b7c8d9e0f" },
+        } },
+    })
+}
+
 fn share(path: &str, method: &str, operation: &mut Value, schemas: &Value) {
     for kind in refusals(path, method, operation) {
-        let (status, name, title) = kind.row();
         let Some(responses) = operation["responses"].as_object_mut() else {
             return;
         };
-        responses.entry(status.to_string()).or_insert_with(|| {
-            json!({
-                "description": title,
-                "content": { "application/problem+json": {
-                    "schema": { "$ref": "#/components/schemas/Problem" },
-                    "example": { "type": kind.type_uri(), "title": title, "status": status,
-                                 "detail": format!("what exactly: {name}"), "trace_id": "0198c4f2a1b27c3d8e4f5a6b7c8d9e0f" },
-                } },
-            })
-        });
+        let reference = format!("#/components/responses/{}", kind.row().1);
+        responses
+            .entry(kind.row().0.to_string())
+            .or_insert_with(|| json!({ "$ref": reference }));
     }
     if method == "post" && operation.get("security").is_some() && operation["tags"][0] != "session" {
         let header = json!({ "name": "idempotency-key", "in": "header", "required": false,

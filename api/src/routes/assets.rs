@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{FailureModeRef, Named};
+use super::{FailureModeRef, Named, check_asset};
 use crate::error::{Kind, Problem};
 use crate::extract::may::{AssetsRead, AssetsWrite};
 use crate::extract::{Answer, Command, Path, Query, Tenant, etag};
@@ -314,6 +314,9 @@ async fn create(mut command: Command<AssetsWrite, NewAsset>) -> Result<Response,
     if command.body.class.trim().is_empty() {
         return Err(Problem::field("/class", "an asset has a class"));
     }
+    if let Some(parent) = command.body.parent_id {
+        check_asset(command.db(), "/parent_id", parent).await?;
+    }
     let tenant = command.principal().tenant;
     let class_name = command.body.class.clone();
     let class = register::NewAssetClass {
@@ -405,10 +408,11 @@ async fn change(
     if let Some(name) = &command.body.name {
         check_name(name)?;
     }
-    if let Some(parent) = command.body.parent_id
-        && overview::is_below(command.db(), parent, id).await?
-    {
-        return Err(Problem::field("/parent_id", "an asset can't stand below itself"));
+    if let Some(parent) = command.body.parent_id {
+        check_asset(command.db(), "/parent_id", parent).await?;
+        if overview::is_below(command.db(), parent, id).await? {
+            return Err(Problem::field("/parent_id", "an asset can't stand below itself"));
+        }
     }
     let body = &mut command.body;
     let change = AssetChange {

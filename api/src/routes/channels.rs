@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{GatewayRef, Named, Paging};
+use super::{GatewayRef, Named, Paging, check_asset};
 use crate::error::Problem;
 use crate::extract::may::{AssetsRead, AssetsWrite};
 use crate::extract::{Answer, Command, Path, Query, Tenant};
@@ -216,10 +216,15 @@ async fn change(
     if body.unit.as_deref().is_some_and(str::is_empty) {
         return Err(Problem::field("/unit", "a UCUM code; 1 = dimensionless"));
     }
+    let (asset_id, label, unit) = (body.asset_id, body.label.take(), body.unit.take());
+    if let Some(Some(asset)) = asset_id {
+        check_asset(command.db(), "/asset_id", asset).await?;
+    }
+    let body = &command.body;
     let change = ChannelChange {
-        asset_id: body.asset_id,
-        label: body.label.take(),
-        unit: body.unit.take(),
+        asset_id,
+        label,
+        unit,
         kind: body.kind,
         cadence_s: body.cadence_s,
         plausible_min: body.plausible_min,

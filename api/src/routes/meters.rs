@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Named;
+use super::{Named, check_asset};
 use crate::error::Problem;
 use crate::extract::may::{MetersWrite, PlansRead, PlansWrite};
 use crate::extract::{Answer, Command, Path, Query, Tenant, etag};
@@ -118,6 +118,7 @@ async fn create(mut command: Command<PlansWrite, NewMeter>) -> Result<Response, 
         ));
     }
     let (tenant, new) = (command.principal().tenant, command.body.clone());
+    check_asset(command.db(), "/asset_id", new.asset_id).await?;
     let id = meter::create(command.db(), tenant, &new).await?;
     command
         .audit("meter.create", &id.to_string(), &json!({ "name": new.name }))

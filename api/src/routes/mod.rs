@@ -145,6 +145,23 @@ pub fn moment(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Probl
     }
 }
 
+/// That the asset which a body names is one that its sender can see: asked before anything is written,
+/// because a unique constraint would answer before the foreign key and tell what others have.
+///
+/// # Errors
+/// 422 that names the place.
+pub async fn check_asset(
+    db: &mut sqlx::PgConnection,
+    pointer: &str,
+    asset: models::id::AssetId,
+) -> Result<(), Problem> {
+    if models::db::overview::has_asset(db, asset).await? {
+        Ok(())
+    } else {
+        Err(Problem::field(pointer, "there is no such asset"))
+    }
+}
+
 /// Words by comma, as `status=open,assigned`.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Named, words};
+use super::{Named, check_asset, words};
 use crate::error::Problem;
 use crate::extract::may::{PlansRead, PlansWrite};
 use crate::extract::{Answer, Command, Path, Query, Tenant, etag};
@@ -194,6 +194,7 @@ async fn get(mut tenant: Tenant<PlansRead>, Path(id): Path<PlanId>) -> Result<Re
 async fn create(mut command: Command<PlansWrite, NewPlan>) -> Result<Response, Problem> {
     let (tenant, new) = (command.principal().tenant, command.body.clone());
     check_name(&new)?;
+    check_asset(command.db(), "/asset_id", new.asset_id).await?;
     let id = plan::create(command.db(), tenant, &new).await?;
     command
         .audit("plan.create", &id.to_string(), &json!({ "name": new.name }))

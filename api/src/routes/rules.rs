@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::check_asset;
 use super::keys::Empty;
 use crate::error::Problem;
 use crate::extract::may::{AlarmsRead, RulesWrite};
@@ -151,6 +152,7 @@ fn check(rule: &NewRule) -> Result<(), Problem> {
 async fn create(mut command: Command<RulesWrite, NewRule>) -> Result<Response, Problem> {
     check(&command.body)?;
     let (tenant, rule) = (command.principal().tenant, command.body.clone());
+    check_asset(command.db(), "/asset_id", rule.asset_id).await?;
     let row = alarm::create_rule(command.db(), tenant, &rule).await?;
     command
         .audit(

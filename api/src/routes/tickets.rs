@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::cases::Decision;
-use super::{FailureModeRef, HistoryEvent, Named, words};
+use super::{FailureModeRef, HistoryEvent, Named, check_asset, words};
 use crate::error::{Kind, Problem};
 use crate::extract::may::{TicketsRead, TicketsWrite};
 use crate::extract::{Answer, Command, Path, Query, Tenant, etag};
@@ -29,6 +29,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list, create))
         .routes(routes!(get, change))
         .routes(routes!(transitions, transition))
+        .routes(routes!(add_task))
         .routes(routes!(complete_task))
         .routes(routes!(comment))
 }
@@ -284,13 +285,14 @@ fn check_title(title: &str) -> Result<(), Problem> {
     security(("bearer" = ["tickets:write"])))]
 async fn create(mut command: Command<TicketsWrite, CreateTicket>) -> Result<Response, Problem> {
     check_title(&command.body.title)?;
-    let assignee = command.body.assignee_id;
+    let (asset, assignee) = (command.body.asset_id, command.body.assignee_id);
+    check_asset(command.db(), "/asset_id", asset).await?;
     check_assignee(command.db(), assignee).await?;
     let (tenant, actor) = (command.principal().tenant, command.principal().name());
     let body = &mut command.body;
     let new = ticket::NewTicket {
         tenant,
-        asset: body.asset_id,
+        asset,
         case: None,
         occurrence: None,
         failure_mode: body.failure_mode_id,
@@ -441,6 +443,26 @@ async fn transition(
     command
         .audit("ticket.transition", &id.to_string(), &json!({ "to": to }))
         .await?;
+    finish(command, id).await
+}
+
+/// Add a task at the end of the list.
+#[utoipa::path(post, path = "/v1/tickets/{id}/tasks", operation_id = "add_task", tag = "tickets",
+    params(("id" = TicketId, Path)),
+    request_body(content = NewTask, example = json!({ "kind": "check", "text": "grease both bearings" })),
+    responses((status = 200, body = TicketDetail)), security(("bearer" = ["tickets:write"])))]
+async fn add_task(
+    Path(id): Path<TicketId>,
+    mut command: Command<TicketsWrite, NewTask>,
+) -> Result<Response, Problem> {
+    ticket::get(command.db(), id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    let (task, actor) = (command.body.clone(), command.principal().name());
+    if task.text.trim().is_empty() {
+        return Err(Problem::field("/text", "say what is to be done"));
+    }
+    ticket::add_task(command.db(), id, &task, &actor).await?;
     finish(command, id).await
 }
 

@@ -36,7 +36,11 @@ impl Reply {
     async fn of(response: Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.unwrap();
-        Self { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null) }
+        Self {
+            status,
+            headers,
+            body: serde_json::from_str(&text).unwrap_or(Value::Null),
+        }
     }
 
     #[track_caller]
@@ -49,15 +53,26 @@ impl Reply {
     #[track_caller]
     pub fn refused(self, status: u16, name: &str) -> Value {
         assert_eq!(self.status, status, "{:#}", self.body);
-        assert_eq!(self.body["type"], format!("/docs#problem-{name}"), "{:#}", self.body);
+        assert_eq!(
+            self.body["type"],
+            format!("/docs#problem-{name}"),
+            "{:#}",
+            self.body
+        );
         assert_eq!(self.headers["content-type"], "application/problem+json");
         assert_eq!(self.body["status"], status);
-        assert_eq!(self.body["trace_id"], self.headers["x-trace-id"].to_str().unwrap());
+        assert_eq!(
+            self.body["trace_id"],
+            self.headers["x-trace-id"].to_str().unwrap()
+        );
         self.body
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 }
 
@@ -74,10 +89,26 @@ impl Server {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let secret = SecretString::from("a secret for tests, long enough to be one");
-        let config = Config { jwt_secret: secret, signins_per_minute: config.signins_per_minute.max(1), ..config };
-        let task = tokio::spawn(api::run(config, database.pool(Role::Api), listener, None, shutdown.clone()));
+        let config = Config {
+            jwt_secret: secret,
+            signins_per_minute: config.signins_per_minute.max(1),
+            ..config
+        };
+        let task = tokio::spawn(api::run(
+            config,
+            database.pool(Role::Api),
+            listener,
+            None,
+            shutdown.clone(),
+        ));
         let http = Client::builder().timeout(PATIENCE).build().unwrap();
-        Self { database, base, http, shutdown, task }
+        Self {
+            database,
+            base,
+            http,
+            shutdown,
+            task,
+        }
     }
 
     pub async fn plant(&self, slug: &str) -> Plant {
@@ -86,7 +117,11 @@ impl Server {
 
     pub async fn stop(self) {
         self.shutdown.cancel();
-        tokio::time::timeout(PATIENCE, self.task).await.expect("the server stops").unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, self.task)
+            .await
+            .expect("the server stops")
+            .unwrap()
+            .unwrap();
         self.database.drop_now().await;
     }
 
@@ -130,7 +165,10 @@ impl Server {
     /// A token of the person with this mail address.
     pub async fn sign_in(&self, email: &str) -> String {
         let body = json!({ "email": email, "password": PASSWORD });
-        let session = self.call(Method::POST, "/v1/sign-in", None, Some(&body)).await.expect(200);
+        let session = self
+            .call(Method::POST, "/v1/sign-in", None, Some(&body))
+            .await
+            .expect(200);
         session["token"].as_str().unwrap().to_owned()
     }
 }

@@ -25,7 +25,9 @@ fn operations() -> Vec<Operation> {
                 path: path.clone(),
                 scope: operation["security"][0]["bearer"][0].as_str().map(str::to_owned),
                 secured: operation.get("security").is_some(),
-                body: operation.pointer("/requestBody/content/application~1json/example").map(Value::to_string),
+                body: operation
+                    .pointer("/requestBody/content/application~1json/example")
+                    .map(Value::to_string),
             });
         }
     }
@@ -35,10 +37,21 @@ fn operations() -> Vec<Operation> {
 
 /// Calls an operation with the ids of `plant`.
 async fn call(server: &Server, operation: &Operation, plant: &Plant, token: Option<&str>) -> Reply {
-    let body = operation.body.as_ref().map(|body| serde_json::from_str(&plant.fill(body)).unwrap());
+    let body = operation
+        .body
+        .as_ref()
+        .map(|body| serde_json::from_str(&plant.fill(body)).unwrap());
     let body = body.or_else(|| (operation.method != Method::GET).then(|| json!({})));
     let headers = [("if-match", "\"v1\"")];
-    server.send(operation.method.clone(), &plant.path(&operation.path), token, body.as_ref(), &headers).await
+    server
+        .send(
+            operation.method.clone(),
+            &plant.path(&operation.path),
+            token,
+            body.as_ref(),
+            &headers,
+        )
+        .await
 }
 
 /// Everything that a tenant has, as one number.
@@ -86,15 +99,29 @@ async fn each_operation_needs_the_permission_that_the_document_names() {
     for operation in operations() {
         let Some(scope) = &operation.scope else { continue };
         let scope: Permission = scope.parse().unwrap();
-        let others: Vec<Permission> = Permission::ALL.iter().copied().filter(|one| *one != scope).collect();
+        let others: Vec<Permission> = Permission::ALL
+            .iter()
+            .copied()
+            .filter(|one| *one != scope)
+            .collect();
         let reply = call(&server, &operation, &plant, Some(&plant.key(&others).await)).await;
-        assert_eq!(reply.status, 403, "{} {} without {scope}", operation.method, operation.path);
+        assert_eq!(
+            reply.status, 403,
+            "{} {} without {scope}",
+            operation.method, operation.path
+        );
         let problem = reply.refused(403, "forbidden");
         assert!(problem["detail"].as_str().unwrap().contains(scope.as_str()));
         let reply = call(&server, &operation, &plant, Some(&plant.key(&[scope]).await)).await;
         // A key can't make a key that may more than itself: that is a refusal of the content.
         if operation.path != "/v1/api-keys" || operation.method == Method::GET {
-            assert!(![401, 403, 500].contains(&reply.status), "{} {} with {scope}: {}", operation.method, operation.path, reply.status);
+            assert!(
+                ![401, 403, 500].contains(&reply.status),
+                "{} {} with {scope}: {}",
+                operation.method,
+                operation.path,
+                reply.status
+            );
         }
     }
     server.stop().await;
@@ -112,7 +139,11 @@ async fn its_own_tenant_reads_every_route() {
         let reply = call(&server, &operation, &plant, Some(&token)).await;
         assert_eq!(reply.status, 200, "{} {:#}", operation.path, reply.body);
         if let Some(data) = reply.body["data"].as_array() {
-            assert!(!data.is_empty(), "{} shows nothing, so the leak test would prove nothing", operation.path);
+            assert!(
+                !data.is_empty(),
+                "{} shows nothing, so the leak test would prove nothing",
+                operation.path
+            );
         }
     }
     server.stop().await;
@@ -137,13 +168,21 @@ async fn another_tenant_sees_and_changes_nothing() {
             assert_eq!(reply.body["type"], "/docs#problem-not-found", "{what}");
         } else if operation.method == Method::POST {
             // Orders that name nobody's things may succeed; those that name north's must not.
-            let names_others = operation.body.as_ref().is_some_and(|body| body.contains("0198c4f2a1b27c3d8e4f5a6b7c8d9e0f"));
+            let names_others = operation
+                .body
+                .as_ref()
+                .is_some_and(|body| body.contains("0198c4f2a1b27c3d8e4f5a6b7c8d9e0f"));
             assert!(!names_others || [403, 404, 422].contains(&reply.status), "{what}");
         } else {
             assert_eq!(reply.status, 200, "{what}");
         }
         for id in north.ids() {
-            assert!(!text.contains(&id), "{} {} shows {id}", operation.method, operation.path);
+            assert!(
+                !text.contains(&id),
+                "{} {} shows {id}",
+                operation.method,
+                operation.path
+            );
         }
     }
     for path in [
@@ -168,14 +207,23 @@ async fn another_tenant_sees_and_changes_nothing() {
     }
     // Naming north's things in an order of one's own.
     for (path, body) in [
-        ("/v1/assets", json!({ "name": "x", "site_id": south.site, "class": "pump", "parent_id": north.asset })),
-        ("/v1/tickets", json!({ "asset_id": south.asset, "title": "x", "assignee_id": north.admin })),
+        (
+            "/v1/assets",
+            json!({ "name": "x", "site_id": south.site, "class": "pump", "parent_id": north.asset }),
+        ),
+        (
+            "/v1/tickets",
+            json!({ "asset_id": south.asset, "title": "x", "assignee_id": north.admin }),
+        ),
     ] {
         server.post(path, &token, body).await.refused(422, "invalid-body");
     }
     let path = format!("/v1/channels/{}", south.channel);
     let body = json!({ "asset_id": north.asset });
-    server.call(Method::PATCH, &path, Some(&token), Some(&body)).await.refused(422, "invalid-body");
+    server
+        .call(Method::PATCH, &path, Some(&token), Some(&body))
+        .await
+        .refused(422, "invalid-body");
     assert_eq!(fingerprint(&server, &north).await, before, "north has changed");
     server.stop().await;
 }
@@ -184,15 +232,26 @@ async fn another_tenant_sees_and_changes_nothing() {
 async fn a_member_of_one_site_sees_that_site() {
     let server = Server::start().await;
     let plant = server.plant("north").await;
-    let inside = plant.member("inside", MemberRole::TenantAdmin, Some(plant.site)).await;
-    let outside = plant.member("outside", MemberRole::TenantAdmin, Some(plant.other_site)).await;
+    let inside = plant
+        .member("inside", MemberRole::TenantAdmin, Some(plant.site))
+        .await;
+    let outside = plant
+        .member("outside", MemberRole::TenantAdmin, Some(plant.other_site))
+        .await;
     let (inside, outside) = (server.sign_in(&inside).await, server.sign_in(&outside).await);
     for operation in operations() {
         if !operation.secured || operation.method != Method::GET || operation.path == "/v1/stream" {
             continue;
         }
         // Keys are the whole tenant's business; classes and models belong to no site.
-        let tenants = ["/v1/api-keys", "/v1/asset-classes", "/v1/models", "/v1/me", "/v1/overview", "/v1/sites"];
+        let tenants = [
+            "/v1/api-keys",
+            "/v1/asset-classes",
+            "/v1/models",
+            "/v1/me",
+            "/v1/overview",
+            "/v1/sites",
+        ];
         if tenants.contains(&operation.path.as_str()) {
             continue;
         }
@@ -203,14 +262,28 @@ async fn a_member_of_one_site_sees_that_site() {
         if operation.path.contains('{') || operation.path == "/v1/events" {
             assert_eq!(reply.status, 404, "{} from outside", operation.path);
         } else {
-            assert_eq!(reply.expect(200)["data"], json!([]), "{} from outside", operation.path);
+            assert_eq!(
+                reply.expect(200)["data"],
+                json!([]),
+                "{} from outside",
+                operation.path
+            );
         }
     }
-    assert_eq!(server.get("/v1/api-keys", &inside).await.expect(200)["data"], json!([]));
+    assert_eq!(
+        server.get("/v1/api-keys", &inside).await.expect(200)["data"],
+        json!([])
+    );
     let counts = server.get("/v1/overview", &outside).await.expect(200)["counts"].clone();
-    assert!(counts.as_object().unwrap().values().all(|count| *count == 0), "{counts}");
+    assert!(
+        counts.as_object().unwrap().values().all(|count| *count == 0),
+        "{counts}"
+    );
     let body = json!({ "name": "x", "scopes": ["assets:read"] });
-    server.post("/v1/api-keys", &inside, body).await.refused(403, "forbidden");
+    server
+        .post("/v1/api-keys", &inside, body)
+        .await
+        .refused(403, "forbidden");
     let body = json!({ "asset_id": plant.asset, "title": "from outside" });
     let status = server.post("/v1/tickets", &outside, body).await.status;
     assert!([403, 404, 422].contains(&status), "{status}");

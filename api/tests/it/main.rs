@@ -1,5 +1,7 @@
 //! The API over real HTTP on a real database.
 
+#![expect(clippy::unwrap_used, reason = "a panic is the answer of a test")]
+
 mod harness;
 mod history;
 mod leak;

@@ -13,7 +13,10 @@ fn the_committed_document_is_the_codes() {
         std::fs::write(COMMITTED, &document).unwrap();
     }
     let committed = std::fs::read_to_string(COMMITTED).unwrap_or_default();
-    assert!(committed == document, "api/openapi.json is not the code's: run this test with UPDATE_OPENAPI=1 and look at the difference");
+    assert!(
+        committed == document,
+        "api/openapi.json is not the code's: run this test with UPDATE_OPENAPI=1 and look at the difference"
+    );
 }
 
 #[test]
@@ -24,7 +27,10 @@ fn every_operation_has_an_id_a_text_and_an_example() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let what = format!("{method} {path}");
-            assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{what}: id used twice");
+            assert!(
+                ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
+                "{what}: id used twice"
+            );
             assert!(operation["summary"].is_string(), "{what}: no summary");
             assert!(operation["tags"][0] != "crate::routes", "{what}: no tag");
             let responses = operation["responses"].as_object().unwrap();
@@ -43,9 +49,12 @@ fn every_operation_has_an_id_a_text_and_an_example() {
     }
     // Every reference leads somewhere.
     let text = document.to_string();
-    for part in text.split("\"#/components/schemas/").skip(1) {
-        let name = part.split('"').next().unwrap();
-        assert!(document["components"]["schemas"].get(name).is_some(), "{name} is not described");
+    for part in text.split("\"#/components/").skip(1) {
+        let (kind, name) = part.split('"').next().unwrap().split_once('/').unwrap();
+        assert!(
+            document["components"][kind].get(name).is_some(),
+            "{kind}/{name} is not described"
+        );
     }
 }
 
@@ -53,11 +62,22 @@ fn every_operation_has_an_id_a_text_and_an_example() {
 async fn it_is_served_and_readable() {
     let server = Server::start().await;
     let served = server.http.get(server.url("/openapi.json")).send().await.unwrap();
-    assert_eq!(served.json::<serde_json::Value>().await.unwrap(), api::openapi_document());
+    assert_eq!(
+        served.json::<serde_json::Value>().await.unwrap(),
+        api::openapi_document()
+    );
     let page = server.http.get(server.url("/docs")).send().await.unwrap();
-    assert!(page.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    assert!(
+        page.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/html")
+    );
     let page = page.text().await.unwrap();
     assert!(page.contains("id=\"list_assets\"") && page.contains("id=\"problem-stale-version\""));
-    assert!(!page.contains("<script") && !page.contains("style=\""), "the policy forbids it");
+    assert!(
+        !page.contains("<script") && !page.contains("style=\""),
+        "the policy forbids it"
+    );
     server.stop().await;
 }

@@ -7,7 +7,9 @@ use crate::harness::{Reply, Server};
 
 async fn keyed(server: &Server, token: &str, key: &str, body: &Value) -> Reply {
     let headers = [("idempotency-key", key)];
-    server.send(Method::POST, "/v1/assets", Some(token), Some(body), &headers).await
+    server
+        .send(Method::POST, "/v1/assets", Some(token), Some(body), &headers)
+        .await
 }
 
 #[tokio::test]
@@ -19,19 +21,30 @@ async fn the_same_key_is_the_same_order() {
     let first = keyed(&server, &token, "k1", &body).await;
     assert_eq!((first.status, first.header("idempotency-replayed")), (201, ""));
     let again = keyed(&server, &token, "k1", &body).await;
-    assert_eq!((again.status, again.header("idempotency-replayed")), (201, "true"));
+    assert_eq!(
+        (again.status, again.header("idempotency-replayed")),
+        (201, "true")
+    );
     assert_eq!(first.body, again.body);
     let other = json!({ "name": "P-8", "site_id": plant.site, "class": "pump" });
-    keyed(&server, &token, "k1", &other).await.refused(422, "key-reused");
+    keyed(&server, &token, "k1", &other)
+        .await
+        .refused(422, "key-reused");
     // Another credential's key of the same name is another key.
-    let colleague = plant.member("colleague", models::tenant::MemberRole::TenantAdmin, None).await;
+    let colleague = plant
+        .member("colleague", models::tenant::MemberRole::TenantAdmin, None)
+        .await;
     let colleague = server.sign_in(&colleague).await;
     keyed(&server, &colleague, "k1", &other).await.expect(201);
     // A refused order is not kept: mended, it may come again.
-    keyed(&server, &token, "k2", &body).await.refused(409, "duplicate");
+    keyed(&server, &token, "k2", &body)
+        .await
+        .refused(409, "duplicate");
     let mended = json!({ "name": "P-9", "site_id": plant.site, "class": "pump" });
     keyed(&server, &token, "k2", &mended).await.expect(201);
-    keyed(&server, &token, "", &mended).await.refused(400, "invalid-header");
+    keyed(&server, &token, "", &mended)
+        .await
+        .refused(400, "invalid-header");
     server.stop().await;
 }
 
@@ -67,25 +80,40 @@ async fn a_secret_is_not_kept_for_the_repetition() {
     let plant = server.plant("north").await;
     let token = server.sign_in(&plant.email("admin")).await;
     for (path, body, secret) in [
-        ("/v1/api-keys".to_owned(), json!({ "name": "x", "scopes": ["assets:read"] }), "/secret"),
+        (
+            "/v1/api-keys".to_owned(),
+            json!({ "name": "x", "scopes": ["assets:read"] }),
+            "/secret",
+        ),
         (
             "/v1/gateways".to_owned(),
             json!({ "slug": "line-1", "name": "Line 1", "site_id": plant.site }),
             "/credential/password",
         ),
-        (format!("/v1/gateways/{}/credentials", plant.gateway), json!({}), "/password"),
+        (
+            format!("/v1/gateways/{}/credentials", plant.gateway),
+            json!({}),
+            "/password",
+        ),
     ] {
         let headers = [("idempotency-key", "k")];
-        let first = server.send(Method::POST, &path, Some(&token), Some(&body), &headers).await.expect(201);
+        let first = server
+            .send(Method::POST, &path, Some(&token), Some(&body), &headers)
+            .await
+            .expect(201);
         let shown = first.pointer(secret).unwrap().as_str().unwrap().to_owned();
-        let again = server.send(Method::POST, &path, Some(&token), Some(&body), &headers).await.expect(201);
+        let again = server
+            .send(Method::POST, &path, Some(&token), Some(&body), &headers)
+            .await
+            .expect(201);
         assert_eq!(again.pointer(secret), Some(&Value::Null));
         assert_eq!(first["id"], again["id"]);
-        let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM idempotency_key WHERE strpos(body::text, $1) > 0")
-            .bind(shown)
-            .fetch_one(&server.database.owner)
-            .await
-            .unwrap();
+        let kept: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM idempotency_key WHERE strpos(body::text, $1) > 0")
+                .bind(shown)
+                .fetch_one(&server.database.owner)
+                .await
+                .unwrap();
         assert_eq!(kept, 0, "{path}");
     }
     server.stop().await;
@@ -108,22 +136,44 @@ async fn changes_need_the_version_they_are_meant_for() {
         (Method::PATCH, &plan, &plan, json!({ "every_days": 60 })),
         (Method::PATCH, &ticket, &ticket, json!({ "title": "Bearing" })),
         (Method::POST, &transition, &ticket, json!({ "to": "accepted" })),
-        (Method::POST, &claim, &format!("/v1/predictions/{}", plant.prediction), json!({})),
+        (
+            Method::POST,
+            &claim,
+            &format!("/v1/predictions/{}", plant.prediction),
+            json!({}),
+        ),
     ] {
-        server.call(method.clone(), path, Some(&token), Some(&body)).await.refused(428, "version-required");
+        server
+            .call(method.clone(), path, Some(&token), Some(&body))
+            .await
+            .refused(428, "version-required");
         let stale = [("if-match", "\"v999\"")];
-        let reply = server.send(method.clone(), path, Some(&token), Some(&body), &stale).await;
+        let reply = server
+            .send(method.clone(), path, Some(&token), Some(&body), &stale)
+            .await;
         reply.refused(412, "stale-version");
         let bad = [("if-match", "7")];
-        server.send(method.clone(), path, Some(&token), Some(&body), &bad).await.refused(400, "invalid-header");
+        server
+            .send(method.clone(), path, Some(&token), Some(&body), &bad)
+            .await
+            .refused(400, "invalid-header");
         let etag = server.get(read, &token).await.header("etag").to_owned();
         let good = [("if-match", etag.as_str())];
-        let reply = server.send(method.clone(), path, Some(&token), Some(&body), &good).await;
+        let reply = server
+            .send(method.clone(), path, Some(&token), Some(&body), &good)
+            .await;
         assert_eq!(reply.status, 200, "{method} {path} {:#}", reply.body);
         let newer = reply.header("etag").to_owned();
         assert_ne!(newer, etag, "{method} {path}");
-        assert_eq!(server.get(read, &token).await.header("etag"), newer, "{method} {path}");
-        server.send(method.clone(), path, Some(&token), Some(&body), &good).await.refused(412, "stale-version");
+        assert_eq!(
+            server.get(read, &token).await.header("etag"),
+            newer,
+            "{method} {path}"
+        );
+        server
+            .send(method.clone(), path, Some(&token), Some(&body), &good)
+            .await
+            .refused(412, "stale-version");
     }
     server.stop().await;
 }
@@ -141,6 +191,9 @@ async fn what_was_done_is_noted() {
             .fetch_one(&server.database.owner)
             .await
             .unwrap();
-    assert_eq!((actor, action.as_str()), (plant.admin.to_string(), "asset.create"));
+    assert_eq!(
+        (actor, action.as_str()),
+        (plant.admin.to_string(), "asset.create")
+    );
     server.stop().await;
 }

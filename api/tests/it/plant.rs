@@ -64,9 +64,15 @@ impl Plant {
     pub async fn member(&self, name: &str, role: MemberRole, site: Option<SiteId>) -> String {
         let mut connection = self.owner.acquire().await.unwrap();
         let email = self.email(name);
-        let new = NewUser { email: &email, name, password_hash: Some(password_hash()) };
+        let new = NewUser {
+            email: &email,
+            name,
+            password_hash: Some(password_hash()),
+        };
         let user = ensure_user(&mut connection, &new).await.unwrap();
-        ensure_membership(&mut connection, self.tenant, user, role, site).await.unwrap();
+        ensure_membership(&mut connection, self.tenant, user, role, site)
+            .await
+            .unwrap();
         email
     }
 
@@ -131,8 +137,15 @@ impl Plant {
             .replace("{task_id}", &self.task.to_string())
             .replace("{credential_id}", &self.credential.to_string())
             .replace("{token}", &self.qr_token);
-        let path = if path == "/v1/events" { format!("{path}?asset_id={}", self.asset) } else { path };
-        assert!(!path.contains('{') && !path.contains("//"), "no id is known for {template}");
+        let path = if path == "/v1/events" {
+            format!("{path}?asset_id={}", self.asset)
+        } else {
+            path
+        };
+        assert!(
+            !path.contains('{') && !path.contains("//"),
+            "no id is known for {template}"
+        );
         path
     }
 
@@ -164,16 +177,54 @@ impl Plant {
 
 async fn build(db: &mut PgConnection, owner: &PgPool, slug: &str) -> Plant {
     let tenant = create_tenant(db, &NewTenant { slug, name: slug }).await.unwrap();
-    let site = create_site(db, &NewSite { tenant, name: "Works", time_zone: "Europe/Berlin" }).await.unwrap();
-    let other_site = create_site(db, &NewSite { tenant, name: "Mill", time_zone: "Europe/Oslo" }).await.unwrap();
+    let site = create_site(
+        db,
+        &NewSite {
+            tenant,
+            name: "Works",
+            time_zone: "Europe/Berlin",
+        },
+    )
+    .await
+    .unwrap();
+    let other_site = create_site(
+        db,
+        &NewSite {
+            tenant,
+            name: "Mill",
+            time_zone: "Europe/Oslo",
+        },
+    )
+    .await
+    .unwrap();
     let email = format!("admin@{slug}.example");
-    let new = NewUser { email: &email, name: "Admin", password_hash: Some(password_hash()) };
+    let new = NewUser {
+        email: &email,
+        name: "Admin",
+        password_hash: Some(password_hash()),
+    };
     let admin = create_user(db, &new).await.unwrap();
-    ensure_membership(db, tenant, admin, MemberRole::TenantAdmin, None).await.unwrap();
-    let class = create_asset_class(db, &NewAssetClass { tenant, name: "pump", weibull: None }).await.unwrap();
-    let asset = create_asset(db, &NewAsset::named(tenant, site, class, "P-101")).await.unwrap();
-    let qr_token: String =
-        sqlx::query_scalar("SELECT qr_token FROM asset WHERE id = $1").bind(asset).fetch_one(&mut *db).await.unwrap();
+    ensure_membership(db, tenant, admin, MemberRole::TenantAdmin, None)
+        .await
+        .unwrap();
+    let class = create_asset_class(
+        db,
+        &NewAssetClass {
+            tenant,
+            name: "pump",
+            weibull: None,
+        },
+    )
+    .await
+    .unwrap();
+    let asset = create_asset(db, &NewAsset::named(tenant, site, class, "P-101"))
+        .await
+        .unwrap();
+    let qr_token: String = sqlx::query_scalar("SELECT qr_token FROM asset WHERE id = $1")
+        .bind(asset)
+        .fetch_one(&mut *db)
+        .await
+        .unwrap();
     let mode = NewFailureMode {
         tenant,
         class,
@@ -186,10 +237,24 @@ async fn build(db: &mut PgConnection, owner: &PgPool, slug: &str) -> Plant {
         repair_cost: None,
     };
     let failure_mode = create_failure_mode(db, &mode).await.unwrap();
-    let gateway = create_gateway(db, &NewGateway { tenant, site, slug: "gw", name: "GW" }).await.unwrap();
+    let gateway = create_gateway(
+        db,
+        &NewGateway {
+            tenant,
+            site,
+            slug: "gw",
+            name: "GW",
+        },
+    )
+    .await
+    .unwrap();
     let secret = Secret::generate(SecretKind::Gateway);
-    let credential = create_gateway_credential(db, tenant, gateway, secret.hash(), None).await.unwrap();
-    let device = ensure_device(db, tenant, gateway, "plc", Some(asset)).await.unwrap();
+    let credential = create_gateway_credential(db, tenant, gateway, secret.hash(), None)
+        .await
+        .unwrap();
+    let device = ensure_device(db, tenant, gateway, "plc", Some(asset))
+        .await
+        .unwrap();
     let new = NewChannel {
         tenant,
         device,

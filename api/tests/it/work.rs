@@ -13,20 +13,43 @@ async fn an_alarm_is_acknowledged_and_shelved() {
     let operator = plant.member("operator", MemberRole::Operator, None).await;
     let token = server.sign_in(&operator).await;
     let path = format!("/v1/alarms/{}", plant.alarm);
-    let alarm = server.post(&format!("{path}/ack"), &token, json!({ "comment": "seen" })).await.expect(200);
+    let alarm = server
+        .post(&format!("{path}/ack"), &token, json!({ "comment": "seen" }))
+        .await
+        .expect(200);
     assert!(alarm["acked_by"].as_str().unwrap().starts_with("usr_"));
-    assert_eq!(server.get("/v1/alarms?state=unacked", &token).await.expect(200)["data"], json!([]));
+    assert_eq!(
+        server.get("/v1/alarms?state=unacked", &token).await.expect(200)["data"],
+        json!([])
+    );
     let shelf = |hours: f64| {
         let until = models::time::Timestamp::now().plus_seconds(hours * 3600.0);
         json!({ "until": until, "reason": "sensor is being replaced" })
     };
-    server.post(&format!("{path}/shelve"), &token, shelf(100.0)).await.refused(422, "refused");
-    let alarm = server.post(&format!("{path}/shelve"), &token, shelf(1.0)).await.expect(200);
+    server
+        .post(&format!("{path}/shelve"), &token, shelf(100.0))
+        .await
+        .refused(422, "refused");
+    let alarm = server
+        .post(&format!("{path}/shelve"), &token, shelf(1.0))
+        .await
+        .expect(200);
     assert_eq!(alarm["suppression"], "shelved");
-    assert_eq!(server.get("/v1/alarms?state=shelved", &token).await.expect(200)["data"][0]["id"], alarm["id"]);
-    let alarm = server.post(&format!("{path}/unshelve"), &token, json!({})).await.expect(200);
+    assert_eq!(
+        server.get("/v1/alarms?state=shelved", &token).await.expect(200)["data"][0]["id"],
+        alarm["id"]
+    );
+    let alarm = server
+        .post(&format!("{path}/unshelve"), &token, json!({}))
+        .await
+        .expect(200);
     assert_eq!(alarm["suppression"], "none");
-    let kinds: Vec<&str> = alarm["events"].as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
+    let kinds: Vec<&str> = alarm["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["kind"].as_str().unwrap())
+        .collect();
     assert_eq!(kinds, ["raised", "acknowledged", "shelved", "unshelved"]);
     server.stop().await;
 }
@@ -39,30 +62,93 @@ async fn a_ticket_moves_when_nothing_is_missing() {
     let body = json!({ "asset_id": plant.asset, "title": "Oil on the floor", "priority": "high",
                        "tasks": [{ "kind": "check", "text": "find the leak" }] });
     let ticket = server.post("/v1/tickets", &token, body).await.expect(201);
-    assert_eq!((&ticket["number"], &ticket["status"], &ticket["decision"]), (&json!(2), &json!("open"), &Value::Null));
+    assert_eq!(
+        (&ticket["number"], &ticket["status"], &ticket["decision"]),
+        (&json!(2), &json!("open"), &Value::Null)
+    );
     let path = format!("/v1/tickets/{}", ticket["id"].as_str().unwrap());
     let step = async |body: Value| {
         let etag = server.get(&path, &token).await.header("etag").to_owned();
         let headers = [("if-match", etag.as_str())];
-        server.send(Method::POST, &format!("{path}/transitions"), Some(&token), Some(&body), &headers).await
+        server
+            .send(
+                Method::POST,
+                &format!("{path}/transitions"),
+                Some(&token),
+                Some(&body),
+                &headers,
+            )
+            .await
     };
-    let next = server.get(&format!("{path}/transitions"), &token).await.expect(200);
-    assert!(next["data"].as_array().unwrap().iter().any(|one| one["to"] == "accepted" && one["allowed"] == true));
+    let next = server
+        .get(&format!("{path}/transitions"), &token)
+        .await
+        .expect(200);
+    assert!(
+        next["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["to"] == "accepted" && one["allowed"] == true)
+    );
     step(json!({ "to": "closed" })).await.refused(409, "conflict");
     step(json!({ "to": "accepted" })).await.expect(200);
+    step(json!({ "to": "planned" })).await.expect(200);
+    let refused = step(json!({ "to": "scheduled" })).await.refused(422, "refused");
+    assert_eq!(refused["missing"][0]["code"], "schedule.missing");
+    let window = json!({ "to": "scheduled", "scheduled_start": "2026-02-01T06:00:00Z", "scheduled_end": "2026-02-01T08:00:00Z" });
+    step(window).await.expect(200);
     let refused = step(json!({ "to": "assigned" })).await.refused(422, "refused");
     assert!(!refused["missing"].as_array().unwrap().is_empty(), "{refused:#}");
-    step(json!({ "to": "assigned", "assignee_id": plant.admin })).await.expect(200);
+    step(json!({ "to": "assigned", "assignee_id": plant.admin }))
+        .await
+        .expect(200);
     step(json!({ "to": "in_progress" })).await.expect(200);
     step(json!({ "to": "completed" })).await.refused(422, "refused");
     let task = ticket["tasks"][0]["id"].as_str().unwrap();
-    let done = server.post(&format!("{path}/tasks/{task}/done"), &token, json!({ "result": "found" })).await.expect(200);
+    let done = server
+        .post(
+            &format!("{path}/tasks/{task}/done"),
+            &token,
+            json!({ "result": "found" }),
+        )
+        .await
+        .expect(200);
     assert_eq!(done["tasks"][0]["result"], "found");
-    server.post(&format!("{path}/comments"), &token, json!({ "text": " " })).await.refused(422, "invalid-body");
-    server.post(&format!("{path}/comments"), &token, json!({ "text": "dry again" })).await.expect(200);
-    let mine = server.get("/v1/tickets?mine=true&status=in_progress", &token).await.expect(200);
+    let body = json!({ "kind": "number", "text": "oil level", "min_value": 1, "max_value": 5, "unit": "L" });
+    let more = server
+        .post(&format!("{path}/tasks"), &token, body)
+        .await
+        .expect(200);
+    assert_eq!(
+        (&more["tasks"][1]["position"], &more["tasks"][1]["mandatory"]),
+        (&json!(2), &json!(true))
+    );
+    server
+        .post(&format!("{path}/tasks"), &token, json!({ "text": "" }))
+        .await
+        .refused(422, "invalid-body");
+    server
+        .post(&format!("{path}/comments"), &token, json!({ "text": " " }))
+        .await
+        .refused(422, "invalid-body");
+    server
+        .post(
+            &format!("{path}/comments"),
+            &token,
+            json!({ "text": "dry again" }),
+        )
+        .await
+        .expect(200);
+    let mine = server
+        .get("/v1/tickets?mine=true&status=in_progress", &token)
+        .await
+        .expect(200);
     assert_eq!(mine["data"][0]["id"], ticket["id"]);
-    let made = server.get(&format!("/v1/tickets/{}", plant.ticket), &token).await.expect(200);
+    let made = server
+        .get(&format!("/v1/tickets/{}", plant.ticket), &token)
+        .await
+        .expect(200);
     assert_eq!(made["decision"]["reason"], "a serious alarm");
     server.stop().await;
 }
@@ -75,15 +161,32 @@ async fn a_prediction_is_accepted_into_the_cases_ticket_or_dismissed_with_a_reas
     let path = format!("/v1/predictions/{}", north.prediction);
     let act = async |path: &str, token: &str, body: Value| {
         let headers = [("if-match", "\"v1\"")];
-        server.send(Method::POST, path, Some(token), Some(&body), &headers).await
+        server
+            .send(Method::POST, path, Some(token), Some(&body), &headers)
+            .await
     };
-    let prediction = act(&format!("{path}/accept"), &token, json!({})).await.expect(200);
-    assert_eq!((&prediction["status"], &prediction["ticket_id"]), (&json!("accepted"), &json!(north.ticket)));
+    let prediction = act(&format!("{path}/accept"), &token, json!({}))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&prediction["status"], &prediction["ticket_id"]),
+        (&json!("accepted"), &json!(north.ticket))
+    );
     let token = server.sign_in(&south.email("admin")).await;
     let path = format!("/v1/predictions/{}", south.prediction);
-    act(&format!("{path}/attach"), &token, json!({ "ticket_id": north.ticket })).await.refused(422, "refused");
-    act(&format!("{path}/dismiss"), &token, json!({ "reason": "other" })).await.refused(422, "refused");
-    act(&format!("{path}/snooze"), &token, json!({ "above": 2 })).await.refused(422, "invalid-body");
+    act(
+        &format!("{path}/attach"),
+        &token,
+        json!({ "ticket_id": north.ticket }),
+    )
+    .await
+    .refused(422, "refused");
+    act(&format!("{path}/dismiss"), &token, json!({ "reason": "other" }))
+        .await
+        .refused(422, "refused");
+    act(&format!("{path}/snooze"), &token, json!({ "above": 2 }))
+        .await
+        .refused(422, "invalid-body");
     let body = json!({ "reason": "sensor_fault" });
     let prediction = act(&format!("{path}/dismiss"), &token, body).await.expect(200);
     assert_eq!(prediction["status"], "dismissed");
@@ -95,13 +198,27 @@ async fn accepting_without_a_ticket_makes_one() {
     let server = Server::start().await;
     let plant = server.plant("north").await;
     let token = server.sign_in(&plant.email("admin")).await;
-    sqlx::query("UPDATE ticket SET status = 'cancelled'").execute(&server.database.owner).await.unwrap();
+    sqlx::query("UPDATE ticket SET status = 'cancelled'")
+        .execute(&server.database.owner)
+        .await
+        .unwrap();
     let path = format!("/v1/predictions/{}/accept", plant.prediction);
     let headers = [("if-match", "\"v1\"")];
-    let prediction =
-        server.send(Method::POST, &path, Some(&token), Some(&json!({})), &headers).await.expect(200);
-    let ticket = server.get(&format!("/v1/tickets/{}", prediction["ticket_id"].as_str().unwrap()), &token).await.expect(200);
-    assert_eq!((&ticket["number"], &ticket["origin"]), (&json!(2), &json!("prediction")));
+    let prediction = server
+        .send(Method::POST, &path, Some(&token), Some(&json!({})), &headers)
+        .await
+        .expect(200);
+    let ticket = server
+        .get(
+            &format!("/v1/tickets/{}", prediction["ticket_id"].as_str().unwrap()),
+            &token,
+        )
+        .await
+        .expect(200);
+    assert_eq!(
+        (&ticket["number"], &ticket["origin"]),
+        (&json!(2), &json!("prediction"))
+    );
     assert_eq!(ticket["case_id"], plant.case.to_string());
     server.stop().await;
 }
@@ -112,20 +229,45 @@ async fn meters_are_read_and_plans_changed() {
     let plant = server.plant("north").await;
     let token = server.sign_in(&plant.email("admin")).await;
     let path = format!("/v1/meters/{}/readings", plant.meter);
-    let meter = server.post(&path, &token, json!({ "total": 130.5 })).await.expect(200);
+    let meter = server
+        .post(&path, &token, json!({ "total": 130.5 }))
+        .await
+        .expect(200);
     assert_eq!(meter["total"], 130.5);
-    server.post(&path, &token, json!({ "total": 1 })).await.refused(422, "refused");
-    server.post(&path, &token, json!({ "total": 1, "delta": 1 })).await.refused(422, "invalid-body");
-    assert_eq!(server.get(&path, &token).await.expect(200)["data"][0]["total"], 130.5);
+    server
+        .post(&path, &token, json!({ "total": 1 }))
+        .await
+        .refused(422, "refused");
+    server
+        .post(&path, &token, json!({ "total": 1, "delta": 1 }))
+        .await
+        .refused(422, "invalid-body");
+    assert_eq!(
+        server.get(&path, &token).await.expect(200)["data"][0]["total"],
+        130.5
+    );
     let plans = server.get("/v1/plans", &token).await.expect(200);
-    assert_eq!((&plans["data"][0]["meter"]["total"], &plans["data"][0]["open_occurrence"]["sequence"]), (&json!(130.5), &json!(1)));
-    let body = json!({ "asset_id": plant.asset, "name": "Oil", "every_days": 30, "anchor_date": "2026-01-01" });
+    assert_eq!(
+        (
+            &plans["data"][0]["meter"]["total"],
+            &plans["data"][0]["open_occurrence"]["sequence"]
+        ),
+        (&json!(130.5), &json!(1))
+    );
+    let body =
+        json!({ "asset_id": plant.asset, "name": "Oil", "every_days": 30, "anchor_date": "2026-01-01" });
     let plan = server.post("/v1/plans", &token, body).await.expect(201);
     assert_eq!(plan["basis"], "floating");
     let body = json!({ "asset_id": plant.asset, "name": "Nothing", "anchor_date": "2026-01-01" });
-    server.post("/v1/plans", &token, body).await.refused(422, "refused");
+    server
+        .post("/v1/plans", &token, body)
+        .await
+        .refused(422, "refused");
     let body = json!({ "asset_id": plant.asset, "name": "kWh", "unit": "kW.h", "source": "integral" });
-    server.post("/v1/meters", &token, body).await.refused(422, "invalid-body");
+    server
+        .post("/v1/meters", &token, body)
+        .await
+        .refused(422, "invalid-body");
     server.stop().await;
 }
 
@@ -136,14 +278,38 @@ async fn a_dead_letter_is_read_and_discarded_once() {
     let token = server.sign_in(&plant.email("admin")).await;
     let path = format!("/v1/dead-letters/{}", plant.dead_letter);
     let letter = server.get(&path, &token).await.expect(200);
-    assert_eq!((&letter["payload"], &letter["payload_base64"]), (&json!("{\"value\": "), &Value::Null));
-    sqlx::query("UPDATE dead_letter SET payload = '\\xff00'").execute(&server.database.owner).await.unwrap();
+    assert_eq!(
+        (&letter["payload"], &letter["payload_base64"]),
+        (&json!("{\"value\": "), &Value::Null)
+    );
+    sqlx::query("UPDATE dead_letter SET payload = '\\xff00'")
+        .execute(&server.database.owner)
+        .await
+        .unwrap();
     let letter = server.get(&path, &token).await.expect(200);
-    assert_eq!((&letter["payload"], &letter["payload_base64"]), (&Value::Null, &json!("/wA=")));
-    server.post(&format!("{path}/discard"), &token, json!({})).await.expect(200);
-    server.post(&format!("{path}/discard"), &token, json!({})).await.refused(409, "conflict");
-    assert_eq!(server.get("/v1/dead-letters?open=true", &token).await.expect(200)["data"], json!([]));
-    assert_eq!(server.get("/v1/dead-letters", &token).await.expect(200)["data"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&letter["payload"], &letter["payload_base64"]),
+        (&Value::Null, &json!("/wA="))
+    );
+    server
+        .post(&format!("{path}/discard"), &token, json!({}))
+        .await
+        .expect(200);
+    server
+        .post(&format!("{path}/discard"), &token, json!({}))
+        .await
+        .refused(409, "conflict");
+    assert_eq!(
+        server.get("/v1/dead-letters?open=true", &token).await.expect(200)["data"],
+        json!([])
+    );
+    assert_eq!(
+        server.get("/v1/dead-letters", &token).await.expect(200)["data"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
     server.stop().await;
 }
 
@@ -154,25 +320,52 @@ async fn rules_are_made_changed_and_removed() {
     let token = server.sign_in(&plant.email("admin")).await;
     let body = json!({ "asset_id": plant.asset, "name": "health", "kind": "health_below", "limit_value": 50,
                        "severity": "warning" });
-    let rule = server.post("/v1/alarm-rules", &token, body.clone()).await.expect(201);
-    server.post("/v1/alarm-rules", &token, body).await.refused(409, "duplicate");
+    let rule = server
+        .post("/v1/alarm-rules", &token, body.clone())
+        .await
+        .expect(201);
+    server
+        .post("/v1/alarm-rules", &token, body)
+        .await
+        .refused(409, "duplicate");
     let body = json!({ "asset_id": plant.asset, "name": "x", "kind": "high", "limit_value": 5, "severity": "warning" });
-    let problem = server.post("/v1/alarm-rules", &token, body).await.refused(422, "invalid-body");
+    let problem = server
+        .post("/v1/alarm-rules", &token, body)
+        .await
+        .refused(422, "invalid-body");
     assert_eq!(problem["errors"][0]["pointer"], "/channel_id");
     let path = format!("/v1/alarm-rules/{}", rule["id"].as_str().unwrap());
     let headers = [("if-match", "\"v1\"")];
-    let patch = async |body: Value| server.send(Method::PATCH, &path, Some(&token), Some(&body), &headers).await;
-    assert_eq!(patch(json!({ "kind": "low" })).await.refused(422, "invalid-body")["errors"][0]["pointer"], "/kind");
+    let patch = async |body: Value| {
+        server
+            .send(Method::PATCH, &path, Some(&token), Some(&body), &headers)
+            .await
+    };
     assert_eq!(
-        patch(json!({ "limit_value": "high" })).await.refused(422, "invalid-body")["errors"][0]["pointer"],
+        patch(json!({ "kind": "low" })).await.refused(422, "invalid-body")["errors"][0]["pointer"],
+        "/kind"
+    );
+    assert_eq!(
+        patch(json!({ "limit_value": "high" }))
+            .await
+            .refused(422, "invalid-body")["errors"][0]["pointer"],
         "/limit_value"
     );
-    assert_eq!(patch(json!({ "limit_value": 40 })).await.expect(200)["limit_value"], 40.0);
-    server.call(Method::DELETE, &path, Some(&token), None).await.expect(204);
+    assert_eq!(
+        patch(json!({ "limit_value": 40 })).await.expect(200)["limit_value"],
+        40.0
+    );
+    server
+        .call(Method::DELETE, &path, Some(&token), None)
+        .await
+        .expect(204);
     server.get(&path, &token).await.refused(404, "not-found");
     // One that has raised an alarm stays, disabled.
     let path = format!("/v1/alarm-rules/{}", plant.rule);
-    server.call(Method::DELETE, &path, Some(&token), None).await.expect(204);
+    server
+        .call(Method::DELETE, &path, Some(&token), None)
+        .await
+        .expect(204);
     assert_eq!(server.get(&path, &token).await.expect(200)["enabled"], false);
     server.stop().await;
 }

@@ -18,11 +18,13 @@ async fn filled(database: &TestDatabase, tenant: TenantId) -> Vec<(String, i64)>
     .unwrap();
     let mut all = Vec::new();
     for table in tables {
-        let count: i64 = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE tenant_id = $1")))
-            .bind(tenant)
-            .fetch_one(&database.owner)
-            .await
-            .unwrap();
+        let count: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
+            "SELECT count(*) FROM {table} WHERE tenant_id = $1"
+        )))
+        .bind(tenant)
+        .fetch_one(&database.owner)
+        .await
+        .unwrap();
         all.push((table, count));
     }
     all
@@ -36,7 +38,10 @@ async fn no_table_shows_another_tenants_rows() {
     // A row in every table, whatever it needs: foreign keys and checks are off for this one session.
     let tables = filled(&database, north.tenant).await;
     let mut owner = database.owner.acquire().await.unwrap();
-    sqlx::raw_sql("SET session_replication_role = replica").execute(&mut *owner).await.unwrap();
+    sqlx::raw_sql("SET session_replication_role = replica")
+        .execute(&mut *owner)
+        .await
+        .unwrap();
     for (table, count) in &tables {
         if *count > 0 || ["reading", "feature", "assessment", "discrete_event"].contains(&table.as_str()) {
             continue;
@@ -62,33 +67,48 @@ async fn no_table_shows_another_tenants_rows() {
         .unwrap();
         for check in checks {
             let sql = format!("ALTER TABLE {table} DROP CONSTRAINT {check}");
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *owner).await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(sql))
+                .execute(&mut *owner)
+                .await
+                .unwrap();
         }
         let values: Vec<String> = columns
             .iter()
-            .map(|(name, kind, label)| match (name.as_str(), kind.as_str(), label) {
-                ("tenant_id", ..) => format!("'{}'", north.tenant.uuid()),
-                (_, _, Some(label)) => format!("'{label}'"),
-                (_, "uuid", _) => "gen_random_uuid()".into(),
-                (_, "jsonb", _) => "'{}'".into(),
-                (_, "timestamptz" | "date", _) => "now()".into(),
-                (_, "bytea", _) => "sha256('x')".into(),
-                (_, "_text", _) => "ARRAY['x']".into(),
-                (_, "text", _) => "'x'".into(),
-                (_, "bool", _) => "true".into(),
-                _ => "1".into(),
-            })
+            .map(
+                |(name, kind, label)| match (name.as_str(), kind.as_str(), label) {
+                    ("tenant_id", ..) => format!("'{}'", north.tenant.uuid()),
+                    (_, _, Some(label)) => format!("'{label}'"),
+                    (_, "uuid", _) => "gen_random_uuid()".into(),
+                    (_, "jsonb", _) => "'{}'".into(),
+                    (_, "timestamptz" | "date", _) => "now()".into(),
+                    (_, "bytea", _) => "sha256('x')".into(),
+                    (_, "_text", _) => "ARRAY['x']".into(),
+                    (_, "text", _) => "'x'".into(),
+                    (_, "bool", _) => "true".into(),
+                    _ => "1".into(),
+                },
+            )
             .collect();
         let names: Vec<&str> = columns.iter().map(|(name, ..)| name.as_str()).collect();
-        let sql = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), values.join(", "));
-        sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&mut *owner).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let sql = format!(
+            "INSERT INTO {table} ({}) VALUES ({})",
+            names.join(", "),
+            values.join(", ")
+        );
+        sqlx::raw_sql(AssertSqlSafe(sql.clone()))
+            .execute(&mut *owner)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
     drop(owner);
 
     let pool = database.pool(Role::Api);
     for (table, count) in filled(&database, north.tenant).await {
         let hypertable = ["feature", "assessment", "discrete_event"].contains(&table.as_str());
-        assert!(count > 0 || hypertable, "{table} is empty: nothing would be proved");
+        assert!(
+            count > 0 || hypertable,
+            "{table} is empty: nothing would be proved"
+        );
         let readable: bool =
             sqlx::query_scalar("SELECT has_table_privilege('forewarn_api', 'public.' || $1, 'SELECT')")
                 .bind(&table)
@@ -101,21 +121,31 @@ async fn no_table_shows_another_tenants_rows() {
         let mut tx = pool.begin().await.unwrap();
         act_for(&mut tx, south.tenant).await.unwrap();
         // Built-in models, which have no tenant, are everybody's.
-        let foreign = format!("SELECT count(*) FROM {table} WHERE tenant_id IS NOT NULL AND tenant_id <> current_tenant()");
-        let seen: i64 = sqlx::query_scalar(AssertSqlSafe(foreign)).fetch_one(&mut *tx).await.unwrap();
+        let foreign = format!(
+            "SELECT count(*) FROM {table} WHERE tenant_id IS NOT NULL AND tenant_id <> current_tenant()"
+        );
+        let seen: i64 = sqlx::query_scalar(AssertSqlSafe(foreign))
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap();
         assert_eq!(seen, 0, "{table} shows another tenant's rows");
-        for order in [format!("UPDATE {table} SET tenant_id = tenant_id"), format!("DELETE FROM {table}")] {
+        for order in [
+            format!("UPDATE {table} SET tenant_id = tenant_id"),
+            format!("DELETE FROM {table}"),
+        ] {
             let mut attempt = pool.begin().await.unwrap();
             act_for(&mut attempt, south.tenant).await.unwrap();
             // Refused by a missing right, or done to one's own rows only: both are good.
             let _ = sqlx::raw_sql(AssertSqlSafe(order)).execute(&mut *attempt).await;
             let _ = attempt.commit().await;
         }
-        let left: i64 = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE tenant_id = $1")))
-            .bind(north.tenant)
-            .fetch_one(&database.owner)
-            .await
-            .unwrap();
+        let left: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
+            "SELECT count(*) FROM {table} WHERE tenant_id = $1"
+        )))
+        .bind(north.tenant)
+        .fetch_one(&database.owner)
+        .await
+        .unwrap();
         assert_eq!(left, count, "{table}: another tenant removed rows");
     }
     pool.close().await;
@@ -128,7 +158,11 @@ async fn no_function_shows_another_tenants_rows() {
     let north = Plant::new(&database.owner, "north").await;
     let south = Plant::new(&database.owner, "south").await;
     let machine = north.machine("P-1").await;
-    sqlx::query("INSERT INTO reading VALUES (now(), 1, $1, 0)").bind(machine.channel).execute(&database.owner).await.unwrap();
+    sqlx::query("INSERT INTO reading VALUES (now(), 1, $1, 0)")
+        .bind(machine.channel)
+        .execute(&database.owner)
+        .await
+        .unwrap();
     sqlx::query("INSERT INTO discrete_event VALUES (now(), $1, $2, $3, 'E', 0, NULL)")
         .bind(north.tenant)
         .bind(north.device)
@@ -159,16 +193,30 @@ async fn no_function_shows_another_tenants_rows() {
     let range = "now() - interval '1 day', now() + interval '1 day'";
     let calls = [
         ("history_raw", format!("history_raw({channel}, {range}, 10)")),
-        ("history_buckets", format!("history_buckets({channel}, {range}, '1 hour')")),
+        (
+            "history_buckets",
+            format!("history_buckets({channel}, {range}, '1 hour')"),
+        ),
         ("latest_readings", format!("latest_readings(ARRAY[{channel}])")),
         ("own_events", format!("own_events({asset}, {range}, 10)")),
-        ("latest_assessments", format!("latest_assessments(ARRAY[{asset}::uuid])")),
+        (
+            "latest_assessments",
+            format!("latest_assessments(ARRAY[{asset}::uuid])"),
+        ),
         ("latest_assessments", "latest_assessments(NULL)".to_owned()),
-        ("assessment_history", format!("assessment_history({asset}, {range}, 10)")),
+        (
+            "assessment_history",
+            format!("assessment_history({asset}, {range}, 10)"),
+        ),
         ("latest_features", format!("latest_features({asset})")),
     ];
-    let before_a_tenant =
-        ["auth_user_by_email", "auth_record_signin", "auth_memberships", "auth_api_key", "schema_version"];
+    let before_a_tenant = [
+        "auth_user_by_email",
+        "auth_record_signin",
+        "auth_memberships",
+        "auth_api_key",
+        "schema_version",
+    ];
     let doors: Vec<String> = sqlx::query_scalar(
         "SELECT DISTINCT p.proname::text FROM pg_proc p
          WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef
@@ -183,7 +231,10 @@ async fn no_function_shows_another_tenants_rows() {
     }
     let pool = database.pool(Role::Api);
     for (name, call) in &calls {
-        assert!(doors.iter().any(|door| door == name), "the API may not call {name}");
+        assert!(
+            doors.iter().any(|door| door == name),
+            "the API may not call {name}"
+        );
         for (tenant, expect) in [(south.tenant, 0), (north.tenant, 1)] {
             let mut tx = pool.begin().await.unwrap();
             act_for(&mut tx, tenant).await.unwrap();
@@ -193,7 +244,10 @@ async fn no_function_shows_another_tenants_rows() {
                 .unwrap_or_else(|error| panic!("{call}: {error}"));
             assert_eq!(rows, expect, "{call}");
         }
-        let error = sqlx::query(AssertSqlSafe(format!("SELECT * FROM {call}"))).fetch_all(&pool).await.unwrap_err();
+        let error = sqlx::query(AssertSqlSafe(format!("SELECT * FROM {call}")))
+            .fetch_all(&pool)
+            .await
+            .unwrap_err();
         let code = error.as_database_error().and_then(|error| error.code());
         assert_eq!(code.as_deref(), Some("42501"), "{call} without a tenant");
     }

@@ -243,6 +243,17 @@ pub struct AssetChange {
     pub downtime_cost_per_h: Option<f64>,
 }
 
+/// Whether there is such an asset for the one who asks. Foreign keys don't ask for row security.
+///
+/// # Errors
+/// When the database does.
+pub async fn has_asset(connection: &mut PgConnection, id: AssetId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM asset WHERE id = $1)")
+        .bind(id)
+        .fetch_one(connection)
+        .await
+}
+
 /// The version that an asset has, locked until the transaction ends.
 ///
 /// # Errors
