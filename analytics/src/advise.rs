@@ -26,27 +26,66 @@ pub struct Situation<'a> {
 }
 
 pub fn advise(situation: &Situation<'_>) -> Advice {
-    let within = |hours: i32| situation.p_fail.iter().find(|entry| entry.horizon_h == hours).map_or(0.0, |entry| entry.p);
+    let within = |hours: i32| {
+        situation
+            .p_fail
+            .iter()
+            .find(|entry| entry.horizon_h == hours)
+            .map_or(0.0, |entry| entry.p)
+    };
     let (week, month) = (within(168), within(720));
     let costs = situation.mode.and_then(|mode| {
         let repair = mode.repair_cost?;
         let downtime = situation.downtime_cost_per_h? * mode.repair_hours?;
         Some((repair + downtime, repair + PLANNED_DOWNTIME * downtime))
     });
-    let work = situation.mode.map_or_else(|| "inspection".to_owned(), |mode| format!("work on {}", mode.name.to_lowercase()));
+    let work = situation.mode.map_or_else(
+        || "inspection".to_owned(),
+        |mode| format!("work on {}", mode.name.to_lowercase()),
+    );
     // Do it before one in ten such machines would have failed, a week ahead at the latest moment.
-    let by = situation.rul.map(|rul| situation.at.plus_seconds(rul.p10_h.max(0.0) * 3600.0));
+    let by = situation
+        .rul
+        .map(|rul| situation.at.plus_seconds(rul.p10_h.max(0.0) * 3600.0));
     match costs {
         Some((failure, planned)) => {
             let waiting = month * failure;
             let (action, text) = if week * failure > planned {
-                ("now", format!("{work} now: waiting a week costs {} on average, planned work {}", short(week * failure), short(planned)))
+                (
+                    "now",
+                    format!(
+                        "{work} now: waiting a week costs {} on average, planned work {}",
+                        short(week * failure),
+                        short(planned)
+                    ),
+                )
             } else if waiting > planned {
-                ("plan", format!("plan {work}: waiting a month costs {} on average, planned work {}", short(waiting), short(planned)))
+                (
+                    "plan",
+                    format!(
+                        "plan {work}: waiting a month costs {} on average, planned work {}",
+                        short(waiting),
+                        short(planned)
+                    ),
+                )
             } else if HealthGrade::of(situation.health) == HealthGrade::Healthy {
-                ("none", format!("run on: a failure within 30 days costs {} on average, planned work {}", short(waiting), short(planned)))
+                (
+                    "none",
+                    format!(
+                        "run on: a failure within 30 days costs {} on average, planned work {}",
+                        short(waiting),
+                        short(planned)
+                    ),
+                )
             } else {
-                ("watch", format!("watch closely: not yet worth {work} ({} against {})", short(waiting), short(planned)))
+                (
+                    "watch",
+                    format!(
+                        "watch closely: not yet worth {work} ({} against {})",
+                        short(waiting),
+                        short(planned)
+                    ),
+                )
             };
             let by = by.filter(|_| matches!(action, "now" | "plan"));
             Advice {
@@ -59,13 +98,20 @@ pub fn advise(situation: &Situation<'_>) -> Advice {
         }
         None => {
             let action = match HealthGrade::of(situation.health) {
-                HealthGrade::Healthy => return Advice { action: Some("none".to_owned()), ..Advice::default() },
+                HealthGrade::Healthy => {
+                    return Advice {
+                        action: Some("none".to_owned()),
+                        ..Advice::default()
+                    };
+                }
                 HealthGrade::Watch => "watch",
                 HealthGrade::Poor => "plan",
             };
             Advice {
                 action: Some(action.to_owned()),
-                text: Some(format!("{action} {work}; the cheapest moment can't be told: costs of downtime and repair are not set")),
+                text: Some(format!(
+                    "{action} {work}; the cheapest moment can't be told: costs of downtime and repair are not set"
+                )),
                 by: by.filter(|_| action == "plan"),
                 ..Advice::default()
             }
@@ -95,7 +141,13 @@ mod tests {
 
     #[track_caller]
     fn check(week: f64, month: f64, health: f64, downtime: Option<f64>, expect: &str) {
-        let entry = |horizon_h, p| FailureProbability { horizon_h, p, low: p, high: p, basis: String::new() };
+        let entry = |horizon_h, p| FailureProbability {
+            horizon_h,
+            p,
+            low: p,
+            high: p,
+            basis: String::new(),
+        };
         let p_fail = [entry(168, week), entry(720, month)];
         let mode = mode();
         let advice = advise(&Situation {

@@ -27,12 +27,19 @@ pub fn samples(
         Kind::ProbabilityAbove => assessment.p_within(HORIZON_H).map(|entry| (at, entry.p)),
         Kind::Deviation => {
             let channel = rule.channel?;
-            detection?.channels.iter().find(|verdict| verdict.channel == channel).map(|verdict| (at, verdict.anomaly))
+            detection?
+                .channels
+                .iter()
+                .find(|verdict| verdict.channel == channel)
+                .map(|verdict| (at, verdict.anomaly))
         }
         Kind::NoData => {
             let channel = rule.channel?;
             // Silence is measured by the clock; a channel that never spoke is not silent but unknown.
-            newest.iter().find(|(id, _)| *id == channel).map(|(_, last)| (now, now.seconds_since(*last)))
+            newest
+                .iter()
+                .find(|(id, _)| *id == channel)
+                .map(|(_, last)| (now, now.seconds_since(*last)))
         }
         Kind::High | Kind::Low | Kind::Rate | Kind::Stuck => None,
     };

@@ -70,12 +70,25 @@ impl Config {
             ("keep_days", self.keep_days),
         ];
         for (key, value) in positive {
-            anyhow::ensure!(value.is_finite() && value > 0.0, "analytics.{key} = {value}: it must be above 0");
+            anyhow::ensure!(
+                value.is_finite() && value > 0.0,
+                "analytics.{key} = {value}: it must be above 0"
+            );
         }
-        anyhow::ensure!(self.features_every_s >= 0.0, "analytics.features_every_s must not be negative");
-        anyhow::ensure!((1..=64).contains(&self.workers), "analytics.workers = {}: 1 to 64 are possible", self.workers);
+        anyhow::ensure!(
+            self.features_every_s >= 0.0,
+            "analytics.features_every_s must not be negative"
+        );
+        anyhow::ensure!(
+            (1..=64).contains(&self.workers),
+            "analytics.workers = {}: 1 to 64 are possible",
+            self.workers
+        );
         let p = self.prediction_probability;
-        anyhow::ensure!(p > 0.0 && p <= 1.0, "analytics.prediction_probability = {p}: it must be above 0 and at most 1");
+        anyhow::ensure!(
+            p > 0.0 && p <= 1.0,
+            "analytics.prediction_probability = {p}: it must be above 0 and at most 1"
+        );
         Ok(())
     }
 }
@@ -89,7 +102,12 @@ mod tests {
         Config::default().check().unwrap();
         let error = serde_json::from_str::<Config>(r#"{"interval": 3}"#).unwrap_err();
         assert!(error.to_string().contains("unknown field `interval`"), "{error}");
-        let error = Config { workers: 0, ..Config::default() }.check().unwrap_err();
+        let error = Config {
+            workers: 0,
+            ..Config::default()
+        }
+        .check()
+        .unwrap_err();
         assert!(error.to_string().contains("analytics.workers"), "{error}");
     }
 }

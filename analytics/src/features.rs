@@ -22,8 +22,21 @@ pub const EWMA_ALPHA: f64 = 0.2;
 
 /// Features of the table, in order.
 pub const NAMES: &[&str] = &[
-    "last", "mean_short", "median_short", "sd_short", "min_short", "max_short", "mean_long", "sd_long", "slope_long",
-    "short_minus_long", "expanding_mean", "count_long", "missing_long", "z_short", "z_ewma",
+    "last",
+    "mean_short",
+    "median_short",
+    "sd_short",
+    "min_short",
+    "max_short",
+    "mean_long",
+    "sd_long",
+    "slope_long",
+    "short_minus_long",
+    "expanding_mean",
+    "count_long",
+    "missing_long",
+    "z_short",
+    "z_ewma",
 ];
 
 /// One channel on the grid. NaN = nothing came. Both slices have the same length.
@@ -61,8 +74,16 @@ pub fn frame(inputs: &[Input<'_>]) -> PolarsResult<DataFrame> {
             per_hour.push(input.steps_per_hour);
         }
     }
-    let value: Float64Chunked = inputs.iter().flat_map(|input| input.value).map(|v| v.is_finite().then_some(*v)).collect();
-    let z: Float64Chunked = inputs.iter().flat_map(|input| input.z).map(|v| v.is_finite().then_some(*v)).collect();
+    let value: Float64Chunked = inputs
+        .iter()
+        .flat_map(|input| input.value)
+        .map(|v| v.is_finite().then_some(*v))
+        .collect();
+    let z: Float64Chunked = inputs
+        .iter()
+        .flat_map(|input| input.z)
+        .map(|v| v.is_finite().then_some(*v))
+        .collect();
     DataFrame::new_infer_height(vec![
         Column::new("series".into(), series),
         Column::new("step".into(), step),
@@ -74,7 +95,13 @@ pub fn frame(inputs: &[Input<'_>]) -> PolarsResult<DataFrame> {
 }
 
 fn window(size: usize, least: usize) -> RollingOptionsFixedWindow {
-    RollingOptionsFixedWindow { window_size: size, min_periods: least, weights: None, center: false, fn_params: None }
+    RollingOptionsFixedWindow {
+        window_size: size,
+        min_periods: least,
+        weights: None,
+        center: false,
+        fn_params: None,
+    }
 }
 
 /// The features of every row of a long frame (columns `series step segment steps_per_hour value z`).
@@ -90,25 +117,51 @@ pub fn features(frame: LazyFrame) -> PolarsResult<LazyFrame> {
     let first = frame.with_columns([
         value().rolling_mean(short()).over(&own)?.alias("mean_short"),
         value().rolling_median(short()).over(&own)?.alias("median_short"),
-        value().rolling_std(window(SHORT, 2)).over(&own)?.alias("sd_short"),
+        value()
+            .rolling_std(window(SHORT, 2))
+            .over(&own)?
+            .alias("sd_short"),
         value().rolling_min(short()).over(&own)?.alias("min_short"),
         value().rolling_max(short()).over(&own)?.alias("max_short"),
         value().rolling_mean(long()).over(&own)?.alias("mean_long"),
         value().rolling_std(window(LONG, 2)).over(&own)?.alias("sd_long"),
-        (value().cum_sum(false) / value().cum_count(false).cast(DataType::Float64)).over(&own)?.alias("expanding_mean"),
-        value().is_not_null().cast(DataType::Float64).rolling_sum(long()).over(&own)?.alias("count_long"),
-        col("z").rolling_median(window(SHORT, 3)).over(&own)?.alias("z_short"),
+        (value().cum_sum(false) / value().cum_count(false).cast(DataType::Float64))
+            .over(&own)?
+            .alias("expanding_mean"),
+        value()
+            .is_not_null()
+            .cast(DataType::Float64)
+            .rolling_sum(long())
+            .over(&own)?
+            .alias("count_long"),
+        col("z")
+            .rolling_median(window(SHORT, 3))
+            .over(&own)?
+            .alias("z_short"),
     ]);
     // Where there is no median there must be no step either, or the two means would not match.
-    let at = || when(col("median_short").is_not_null()).then(col("step")).otherwise(lit(NULL));
+    let at = || {
+        when(col("median_short").is_not_null())
+            .then(col("step"))
+            .otherwise(lit(NULL))
+    };
     let least = || window(LONG, SHORT * 2);
     let second = first.with_columns([
         at().rolling_mean(least()).over(&own)?.alias("t1"),
         (at() * col("step")).rolling_mean(least()).over(&own)?.alias("t2"),
         col("median_short").rolling_mean(least()).over(&own)?.alias("x1"),
-        (at() * col("median_short")).rolling_mean(least()).over(&own)?.alias("tx"),
+        (at() * col("median_short"))
+            .rolling_mean(least())
+            .over(&own)?
+            .alias("tx"),
         col("z_short")
-            .ewm_mean(EWMOptions { alpha: EWMA_ALPHA, adjust: true, bias: false, min_periods: 1, ignore_nulls: true })
+            .ewm_mean(EWMOptions {
+                alpha: EWMA_ALPHA,
+                adjust: true,
+                bias: false,
+                min_periods: 1,
+                ignore_nulls: true,
+            })
             .over([col("series"), col("segment")])?
             .alias("z_ewma"),
     ]);
@@ -118,14 +171,23 @@ pub fn features(frame: LazyFrame) -> PolarsResult<LazyFrame> {
             value().alias("last"),
             (col("mean_short") - col("mean_long")).alias("short_minus_long"),
             // A window that has not filled yet is not missing anything.
-            (lit(1.0) - col("count_long") / when(col("step").lt(lit(LONG as f64))).then(col("step") + lit(1.0)).otherwise(lit(LONG as f64)))
-                .alias("missing_long"),
+            (lit(1.0)
+                - col("count_long")
+                    / when(col("step").lt(lit(LONG as f64)))
+                        .then(col("step") + lit(1.0))
+                        .otherwise(lit(LONG as f64)))
+            .alias("missing_long"),
             when(spread().gt(lit(0.5)))
                 .then((col("tx") - col("t1") * col("x1")) / spread() * col("steps_per_hour"))
                 .otherwise(lit(NULL))
                 .alias("slope_long"),
         ])
-        .select([col("series"), col("step")].into_iter().chain(NAMES.iter().map(|name| col(*name))).collect::<Vec<_>>()))
+        .select(
+            [col("series"), col("step")]
+                .into_iter()
+                .chain(NAMES.iter().map(|name| col(*name)))
+                .collect::<Vec<_>>(),
+        ))
 }
 
 /// [`frame`] and [`features`] in one go.
@@ -149,12 +211,23 @@ pub fn matrix(table: &DataFrame, names: &[&str]) -> PolarsResult<Array2<f64>> {
         let mut row = 0;
         for chunk in column.downcast_iter() {
             match chunk.validity().filter(|valid| valid.unset_bits() > 0) {
-                None => chunk.values().iter().enumerate().for_each(|(i, value)| target[row + i] = *value),
-                Some(valid) => chunk.values().iter().zip(valid.iter()).enumerate().for_each(|(i, (value, valid))| {
-                    if valid {
-                        target[row + i] = *value;
-                    }
-                }),
+                None => chunk
+                    .values()
+                    .iter()
+                    .enumerate()
+                    .for_each(|(i, value)| target[row + i] = *value),
+                Some(valid) => {
+                    chunk
+                        .values()
+                        .iter()
+                        .zip(valid.iter())
+                        .enumerate()
+                        .for_each(|(i, (value, valid))| {
+                            if valid {
+                                target[row + i] = *value;
+                            }
+                        })
+                }
             }
             row += chunk.values().len();
         }
@@ -189,12 +262,21 @@ impl SeriesFeatures {
 
     /// A feature at every step; empty for a name that isn't one.
     pub fn column(&self, name: &str) -> &[f64] {
-        NAMES.iter().position(|known| *known == name).and_then(|place| self.columns.get(place)).map_or(&[], Vec::as_slice)
+        NAMES
+            .iter()
+            .position(|known| *known == name)
+            .and_then(|place| self.columns.get(place))
+            .map_or(&[], Vec::as_slice)
     }
 
     /// A feature as it stood last, at most a short window ago.
     pub fn latest(&self, name: &str) -> Option<f64> {
-        self.column(name).iter().rev().take(SHORT).copied().find(|value| value.is_finite())
+        self.column(name)
+            .iter()
+            .rev()
+            .take(SHORT)
+            .copied()
+            .find(|value| value.is_finite())
     }
 }
 

@@ -3,7 +3,7 @@
 //! Each reason has a *severity*: what it would cost if it were the only one, 0 to 100, saturating, so
 //! that one channel far gone doesn't need to be ten times as far. Reasons of one kind often have one
 //! cause (a worn bearing shows in four channels), so within a kind the worst counts whole, the next
-//! half, the next a quarter. Kinds add up. Two consequences, both tested: making anything worse never
+//! a third, the next a ninth. Kinds add up. Two consequences, both tested: making anything worse never
 //! makes health better, and health is never better than the worst single reason allows (the floor).
 //!
 //! Penalties are multiples of 1/64: binary numbers add those without rounding, in any order.
@@ -43,8 +43,8 @@ impl Kind {
     /// The most a reason of this kind can cost.
     const fn most(self) -> f64 {
         match self {
-            Self::Deviation => 60.0,
-            Self::Pattern => 25.0,
+            Self::Deviation => 55.0,
+            Self::Pattern => 15.0,
             Self::Trend => 15.0,
             Self::Probability | Self::RemainingLife => 25.0,
             Self::Usage | Self::Alarm => 15.0,
@@ -68,7 +68,11 @@ pub struct Reason {
 
 /// `x` past `from` as a severity that reaches two thirds of its kind's most one `scale` further.
 pub fn severity(kind: Kind, x: f64, from: f64, scale: f64) -> f64 {
-    if x > from { kind.most() * (1.0 - (-(x - from) / scale).exp()) } else { 0.0 }
+    if x > from {
+        kind.most() * (1.0 - (-(x - from) / scale).exp())
+    } else {
+        0.0
+    }
 }
 
 /// The index and the factors that make it, worst first.
@@ -85,14 +89,22 @@ const LEAST: f64 = 0.25;
 /// Weighs the reasons.
 pub fn index(mut reasons: Vec<Reason>) -> Health {
     // An order that doesn't depend on how the reasons came in; ties by name.
-    reasons.sort_by(|a, b| b.severity.total_cmp(&a.severity).then_with(|| (a.kind, &a.name).cmp(&(b.kind, &b.name))));
+    reasons.sort_by(|a, b| {
+        b.severity
+            .total_cmp(&a.severity)
+            .then_with(|| (a.kind, &a.name).cmp(&(b.kind, &b.name)))
+    });
     let mut weighted: Vec<(f64, Reason)> = Vec::with_capacity(reasons.len());
     let mut weights = [1.0; Kind::ALL.len()];
     for reason in reasons {
-        let severity = if reason.severity.is_finite() { reason.severity.clamp(0.0, 100.0) } else { 0.0 };
+        let severity = if reason.severity.is_finite() {
+            reason.severity.clamp(0.0, 100.0)
+        } else {
+            0.0
+        };
         let weight = &mut weights[reason.kind as usize];
         weighted.push((severity * *weight, reason));
-        *weight /= 2.0;
+        *weight /= 3.0;
     }
     let sum: f64 = weighted.iter().map(|(penalty, _)| penalty).sum();
     let scale = if sum > 100.0 { 100.0 / sum } else { 1.0 };
@@ -115,7 +127,10 @@ pub fn index(mut reasons: Vec<Reason>) -> Health {
         })
         .collect();
     factors.sort_by(|a, b| b.penalty.total_cmp(&a.penalty).then_with(|| a.name.cmp(&b.name)));
-    Health { value: health, factors }
+    Health {
+        value: health,
+        factors,
+    }
 }
 
 /// A length of time for people.
@@ -146,24 +161,32 @@ pub fn reasons(detection: &Detection) -> Vec<Reason> {
         .map(|verdict| {
             let side = if verdict.above { "above" } else { "below" };
             let trend = match verdict.slope_per_h {
-                Some(slope) if (slope > 0.0) == verdict.above && slope.abs() * 24.0 > 0.05 * (verdict.value - verdict.expected).abs() => {
-                    format!(", {} {} a day", if slope > 0.0 { "rising" } else { "falling" }, with_unit(slope.abs() * 24.0, &verdict.unit))
+                Some(slope)
+                    if (slope > 0.0) == verdict.above
+                        && slope.abs() * 24.0 > 0.05 * (verdict.value - verdict.expected).abs() =>
+                {
+                    format!(
+                        ", {} {} a day",
+                        if slope > 0.0 { "rising" } else { "falling" },
+                        with_unit(slope.abs() * 24.0, &verdict.unit)
+                    )
                 }
                 _ => String::new(),
             };
             Reason {
                 kind: Kind::Deviation,
                 name: verdict.title.clone(),
-                severity: severity(Kind::Deviation, verdict.anomaly, WORTH_A_WORD, 1.2),
+                severity: severity(Kind::Deviation, verdict.anomaly, WORTH_A_WORD, 1.6),
                 value: Some(verdict.value),
                 expected: Some(verdict.expected),
                 channel: Some(verdict.channel),
                 text: format!(
-                    "{} {}, {side} the expected {} to {}, for {}{trend}",
+                    "{} {}, {side} the expected {} to {}, for {}{}{trend}",
                     verdict.title,
                     with_unit(verdict.value, &verdict.unit),
                     short(verdict.expected_low),
                     short(verdict.expected_high),
+                    if verdict.longer { "more than " } else { "" },
                     duration(verdict.for_h),
                 ),
             }
@@ -175,18 +198,29 @@ pub fn reasons(detection: &Detection) -> Vec<Reason> {
         let mut shares: Vec<_> = shares.iter().filter(|(_, share)| *share > 0.1).collect();
         shares.sort_by(|a, b| b.1.total_cmp(&a.1));
         let title = |channel: &ChannelId| {
-            detection.channels.iter().find(|verdict| verdict.channel == *channel).map_or_else(|| channel.to_string(), |v| v.title.clone())
+            detection
+                .channels
+                .iter()
+                .find(|verdict| verdict.channel == *channel)
+                .map_or_else(|| channel.to_string(), |v| v.title.clone())
         };
-        let names: Vec<String> =
-            shares.iter().take(3).map(|(channel, share)| format!("{} {:.0} %", title(channel), share * 100.0)).collect();
+        let names: Vec<String> = shares
+            .iter()
+            .take(3)
+            .map(|(channel, share)| format!("{} {:.0} %", title(channel), share * 100.0))
+            .collect();
         reasons.push(Reason {
             kind: Kind::Pattern,
             name: "joint pattern".to_owned(),
-            severity: severity(Kind::Pattern, *anomaly, WORTH_A_WORD, 1.2),
+            severity: severity(Kind::Pattern, *anomaly, WORTH_A_WORD, 1.6),
             value: Some(*anomaly),
             expected: Some(1.0),
             channel: shares.first().map(|(channel, _)| *channel),
-            text: format!("the channels together are {} times as far from usual as allowed: {}", short(*anomaly), names.join(", ")),
+            text: format!(
+                "the channels together are {} times as far from usual as allowed: {}",
+                short(*anomaly),
+                names.join(", ")
+            ),
         });
     }
     reasons
@@ -211,8 +245,12 @@ mod tests {
     }
 
     fn reasons() -> impl Strategy<Value = Vec<Reason>> {
-        prop::collection::vec((0..Kind::ALL.len(), 0.0..100.0f64), 0..25)
-            .prop_map(|list| list.into_iter().enumerate().map(|(i, (kind, severity))| reason(kind, severity, i)).collect())
+        prop::collection::vec((0..Kind::ALL.len(), 0.0..100.0f64), 0..25).prop_map(|list| {
+            list.into_iter()
+                .enumerate()
+                .map(|(i, (kind, severity))| reason(kind, severity, i))
+                .collect()
+        })
     }
 
     proptest! {
@@ -246,8 +284,8 @@ mod tests {
     }
 
     #[test]
-    fn the_second_reason_of_a_kind_counts_half() {
-        let health = index(vec![reason(0, 40.0, 0), reason(0, 20.0, 1), reason(3, 8.0, 2)]);
+    fn the_second_reason_of_a_kind_counts_a_third() {
+        let health = index(vec![reason(0, 40.0, 0), reason(0, 30.0, 1), reason(3, 8.0, 2)]);
         assert_eq!(health.value, 100.0 - 40.0 - 10.0 - 8.0);
         assert_eq!(index(Vec::new()).value, 100.0);
         assert_eq!(index(vec![reason(0, f64::NAN, 0)]).value, 100.0);
@@ -256,13 +294,18 @@ mod tests {
     #[test]
     fn severities_saturate() {
         assert_eq!(severity(Kind::Deviation, 0.7, 0.7, 1.2), 0.0);
-        let at = |x| severity(Kind::Deviation, x, 0.7, 1.2);
-        assert!(at(1.0) > 10.0 && at(1.0) < 15.0 && at(100.0) <= 60.0 && at(3.0) > 50.0);
+        let at = |x| severity(Kind::Deviation, x, 0.7, 1.6);
+        assert!(at(1.0) > 5.0 && at(1.0) < 15.0 && at(100.0) <= 55.0 && at(3.0) > 40.0);
     }
 
     #[test]
     fn times_for_people() {
-        for (hours, text) in [(0.5, "30 min"), (36.0, "36 h"), (96.0, "4 d"), (24.0 * 365.0, "12 months")] {
+        for (hours, text) in [
+            (0.5, "30 min"),
+            (36.0, "36 h"),
+            (96.0, "4 d"),
+            (24.0 * 365.0, "12 months"),
+        ] {
             assert_eq!(duration(hours), text);
         }
     }

@@ -49,12 +49,21 @@ pub async fn run(config: Config, pool: PgPool, shutdown: CancellationToken) -> a
     config.check()?;
     let mut supervisor = Supervisor::new(shutdown.clone());
     let woken = Arc::new(Notify::new());
-    supervisor.spawn("assess", schedule::run(config.clone(), pool.clone(), shutdown.clone()));
-    supervisor.spawn("wake", schedule::listen(pool.clone(), woken.clone(), shutdown.clone()));
+    supervisor.spawn(
+        "assess",
+        schedule::run(config.clone(), pool.clone(), shutdown.clone()),
+    );
+    supervisor.spawn(
+        "wake",
+        schedule::listen(pool.clone(), woken.clone(), shutdown.clone()),
+    );
     let every = Duration::from_secs_f64(config.meter_every_s);
     supervisor.spawn("meter", meter::run(pool.clone(), every, shutdown.clone()));
     let every = Duration::from_secs_f64(config.dispatch_every_s);
-    supervisor.spawn("dispatch", dispatch::run_with(pool.clone(), config.dispatch.clone(), every, shutdown.clone()));
+    supervisor.spawn(
+        "dispatch",
+        dispatch::run_with(pool.clone(), config.dispatch.clone(), every, shutdown.clone()),
+    );
     supervisor.spawn("retention", retention::run(config, pool, shutdown));
     supervisor.run(STOP_WITHIN).await
 }

@@ -20,6 +20,10 @@ pub fn alarms(raised: u32, cleared: u32) {
     counter!("forewarn_analytics_alarms_cleared_total").increment(u64::from(cleared));
 }
 
+pub fn prediction() {
+    counter!("forewarn_analytics_predictions_total").increment(1);
+}
+
 pub fn baseline_learned() {
     counter!("forewarn_analytics_baselines_learned_total").increment(1);
 }

@@ -1,84 +1,111 @@
-//! Predictions: when an assessment is worth a planner's look.
+//! Predictions: what an assessment tells a planner. One for each asset and failure mode, revised with
+//! every pass; whether it is published, kept quiet or expires is judged by `models::prediction`.
 
 use models::assessment::Assessment;
-use models::db::prediction::{self, Score, Scored};
-use models::prediction::Policy;
-use models::time::Timestamp;
-use serde_json::json;
+use models::db::prediction::{self as db, Filter, Score, Scored};
+use models::id::FailureModeId;
+use models::prediction::{Policy, Status};
 use sqlx::PgConnection;
 
 use crate::config::Config;
+use crate::metrics;
 
 /// Horizon of a prediction, hours.
 pub const HORIZON_H: i32 = 720;
+/// Predictions of one asset that may wait for a planner at once.
+const MOST_OPEN: i64 = 20;
 
-/// Whether the remaining life is so short that a planner has to know, however sure the probability is.
-fn is_short(assessment: &Assessment, config: &Config) -> bool {
-    assessment
-        .rul
-        .is_some_and(|rul| rul.p50_h < config.prediction_life_days * 24.0)
-}
-
-/// Whether the probability or the remaining life calls for a planner.
-pub fn is_due(assessment: &Assessment, config: &Config) -> bool {
-    let likely = assessment
-        .p_within(HORIZON_H)
-        .is_some_and(|entry| entry.p >= config.prediction_probability);
-    likely || is_short(assessment, config)
-}
-
-/// Publishes the prediction of an assessment, revises the one there is, or lets it expire. An
-/// assessment that knows no probability says nothing either way.
+/// Publishes, revises or lets expire what the assessment says.
 ///
 /// # Errors
 /// When the database does.
 pub async fn publish(
     connection: &mut PgConnection,
     assessment: &Assessment,
-    _now: Timestamp,
     config: &Config,
 ) -> Result<(), sqlx::Error> {
-    let Some(within) = assessment.p_within(HORIZON_H) else {
+    let Some(entry) = assessment.p_within(HORIZON_H) else {
         return Ok(());
     };
-    let publish_at = if is_due(assessment, config) {
-        within.p
-    } else {
-        config.prediction_probability
+    let filter = Filter {
+        statuses: vec![Status::New, Status::InReview, Status::Snoozed],
+        asset: Some(assessment.asset),
+        case: None,
     };
-    let clear_below = if is_short(assessment, config) {
-        0.0
-    } else {
-        config.prediction_probability / 2.0
-    };
-    let policy = Policy {
-        publish_at,
-        clear_below,
-        ..Policy::default()
-    };
-    let rul = assessment.rul;
-    let score = Score {
-        tenant: assessment.tenant,
-        asset: assessment.asset,
-        failure_mode: assessment.failure_mode,
-        horizon_h: HORIZON_H,
-        probability: within.p,
-        low: within.low,
-        high: within.high,
-        rul_h: [
-            rul.map(|rul| rul.p10_h),
-            rul.map(|rul| rul.p50_h),
-            rul.and_then(|rul| rul.p90_h),
-        ],
-        factors: json!(assessment.factors),
-        model_version: assessment.model,
-        window_end: assessment.window_end,
-    };
-    if let Scored::Published(id) = prediction::score(connection, &score, &policy, "analytics").await? {
-        tracing::info!(prediction = %id, asset = %assessment.asset, probability = within.p, "a failure is predicted");
-        ::metrics::counter!("forewarn_analytics_predictions_total").increment(1);
+    let open: Vec<(Option<FailureModeId>, f64)> = db::list(connection, &filter, None, MOST_OPEN)
+        .await?
+        .into_iter()
+        .filter(|prediction| prediction.horizon_h == HORIZON_H)
+        .map(|prediction| (prediction.failure_mode_id, prediction.probability))
+        .collect();
+    let policy = policy(assessment, config);
+    let mode = attribute(assessment.failure_mode, &open);
+    if entry.p >= policy.clear_below || open.iter().any(|(open, _)| *open == mode) {
+        let scored = db::score(
+            connection,
+            &score(assessment, mode, entry.p, entry.low, entry.high),
+            &policy,
+            "analytics",
+        )
+        .await?;
+        if let Scored::Published(id) = scored {
+            tracing::info!(prediction = %id, asset = %assessment.asset, probability = entry.p, "a failure is predicted");
+            metrics::prediction();
+        }
+    }
+    // What used to look like another mode doesn't any more.
+    for (other, _) in open.into_iter().filter(|(other, _)| *other != mode) {
+        db::score(
+            connection,
+            &score(assessment, other, 0.0, 0.0, entry.p),
+            &policy,
+            "analytics",
+        )
+        .await?;
     }
     Ok(())
+}
+
+/// A deviation that no mode explains goes to the likeliest prediction that is open, if there is one:
+/// modes come and go with noise, and planners should not see that.
+fn attribute(found: Option<FailureModeId>, open: &[(Option<FailureModeId>, f64)]) -> Option<FailureModeId> {
+    let likeliest = || {
+        open.iter()
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+            .and_then(|(mode, _)| *mode)
+    };
+    found.or_else(likeliest)
+}
+
+/// A life that ends within days is published whatever the probability says.
+fn policy(assessment: &Assessment, config: &Config) -> Policy {
+    let short = assessment
+        .rul
+        .is_some_and(|rul| rul.p50_h < config.prediction_life_days * 24.0);
+    let publish_at = if short { 0.0 } else { config.prediction_probability };
+    Policy {
+        publish_at,
+        clear_below: publish_at / 2.0,
+        ..Policy::default()
+    }
+}
+
+fn score(assessment: &Assessment, mode: Option<FailureModeId>, p: f64, low: f64, high: f64) -> Score {
+    Score {
+        tenant: assessment.tenant,
+        asset: assessment.asset,
+        failure_mode: mode,
+        horizon_h: HORIZON_H,
+        probability: p,
+        low,
+        high,
+        rul_h: assessment
+            .rul
+            .map_or([None; 3], |rul| [Some(rul.p10_h), Some(rul.p50_h), rul.p90_h]),
+        factors: serde_json::to_value(&assessment.factors).unwrap_or_default(),
+        model_version: assessment.model,
+        window_end: assessment.window_end,
+    }
 }
 
 #[cfg(test)]
@@ -88,12 +115,26 @@ mod tests {
     use models::db::fixture::Plant;
     use models::db::testing::TestDatabase;
     use models::id::ModelVersionId;
-    use models::prediction::Status;
+    use models::time::Timestamp;
 
     use super::*;
 
     fn at(hours: i64) -> Timestamp {
         Timestamp::from_secs(1_750_000_000 + hours * 3600)
+    }
+
+    #[test]
+    fn an_unexplained_deviation_stays_with_the_likeliest_open_prediction() {
+        let (a, b) = (Some(FailureModeId::new()), Some(FailureModeId::new()));
+        for (found, open, expect) in [
+            (None, vec![(a, 0.2)], a),
+            (b, vec![(a, 0.9)], b),
+            (None, vec![(a, 0.1), (b, 0.3)], b),
+            (None, vec![], None),
+            (a, vec![], a),
+        ] {
+            assert_eq!(attribute(found, &open), expect);
+        }
     }
 
     #[tokio::test]
@@ -155,7 +196,7 @@ mod tests {
             (9, 0.1, None), // six hours later it is gone
         ] {
             let mut tx = pool.begin().await.unwrap();
-            publish(&mut tx, &assessment(hours, p, life), at(hours), &config)
+            publish(&mut tx, &assessment(hours, p, life), &config)
                 .await
                 .unwrap();
             tx.commit().await.unwrap();
@@ -176,6 +217,38 @@ mod tests {
                 one(Status::New, 4),
                 one(Status::Expired, 5)
             ]
+        );
+        // It looks like another mode now: the first prediction goes on its way out, one is open per mode.
+        let (wear, leak) = (plant.failure_mode("wear").await, plant.failure_mode("leak").await);
+        for (hours, mode) in [(20, Some(wear)), (21, Some(leak)), (22, None)] {
+            let mut tx = pool.begin().await.unwrap();
+            let assessment = Assessment {
+                failure_mode: mode,
+                ..assessment(hours, 0.8, None)
+            };
+            publish(&mut tx, &assessment, &config).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        let rows: Vec<(Option<FailureModeId>, f64)> = sqlx::query_as(
+            "SELECT failure_mode_id, probability FROM prediction WHERE status = 'new' ORDER BY opened_at",
+        )
+        .fetch_all(&database.owner)
+        .await
+        .unwrap();
+        assert_eq!(rows.len(), 2, "{rows:?}");
+        assert_eq!(
+            rows.iter()
+                .filter(|(mode, p)| *mode == Some(wear) && *p == 0.0)
+                .count(),
+            1,
+            "{rows:?}"
+        );
+        assert_eq!(
+            rows.iter()
+                .filter(|(mode, p)| *mode == Some(leak) && *p == 0.8)
+                .count(),
+            1,
+            "{rows:?}"
         );
         pool.close().await;
         database.drop_now().await;

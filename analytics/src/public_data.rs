@@ -20,7 +20,9 @@ fn text(file: &str) -> Option<String> {
         return None;
     };
     let mut text = String::new();
-    flate2::read::GzDecoder::new(packed).read_to_string(&mut text).unwrap();
+    flate2::read::GzDecoder::new(packed)
+        .read_to_string(&mut text)
+        .unwrap();
     Some(text)
 }
 
@@ -31,7 +33,12 @@ fn up_to(window: &Window, until: usize, most: usize) -> Window {
     part.first_step += cut as i64;
     part.steps -= cut;
     for series in &mut part.series {
-        for column in [&mut series.mean, &mut series.low, &mut series.high, &mut series.last] {
+        for column in [
+            &mut series.mean,
+            &mut series.low,
+            &mut series.high,
+            &mut series.last,
+        ] {
             column.drain(..cut);
         }
         series.count.drain(..cut);
@@ -45,7 +52,9 @@ fn health_of(detection: &Detection) -> f64 {
 
 #[test]
 fn ims_bearing_1_is_named_days_ahead() {
-    let Some(text) = text("ims-bearing/test2_features.csv.gz") else { return };
+    let Some(text) = text("ims-bearing/test2_features.csv.gz") else {
+        return;
+    };
     let mut columns = vec![Vec::new(); 12];
     for line in text.lines().skip(1) {
         let fields: Vec<&str> = line.split(',').collect();
@@ -75,7 +84,10 @@ fn ims_bearing_1_is_named_days_ahead() {
                 let most = shares.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
                 println!(
                     "first alarm {lead_h:.1} h before the end: {} {:.2}, pattern {pattern:.2} by {}, health {:.1}",
-                    worst.title, worst.anomaly, most.0, health_of(&detection)
+                    worst.title,
+                    worst.anomaly,
+                    most.0,
+                    health_of(&detection)
                 );
                 first = Some((step, worst.title.clone()));
             }
@@ -84,12 +96,20 @@ fn ims_bearing_1_is_named_days_ahead() {
         }
         if step % 60 == 1 {
             let worst = detection.worst().unwrap();
-            println!("{lead_h:6.1} h: anomaly {:6.2} {:20} health {:5.1}", detection.anomaly, worst.title, health_of(&detection));
+            println!(
+                "{lead_h:6.1} h: anomaly {:6.2} {:20} health {:5.1}",
+                detection.anomaly,
+                worst.title,
+                health_of(&detection)
+            );
         }
     }
     let (step, name) = first.expect("an alarm before the end");
     let lead_h = (steps - step) as f64 / 6.0;
-    assert!((48.0..=90.0).contains(&lead_h), "lead time {lead_h} h: earlier would be a false alarm");
+    assert!(
+        (48.0..=90.0).contains(&lead_h),
+        "lead time {lead_h} h: earlier would be a false alarm"
+    );
     assert!(name.starts_with("bearing 1"), "{name}");
     assert_eq!(alarms_before, 0);
     let end = detect(&baseline, &up_to(&window, steps, 288)).unwrap();
@@ -98,10 +118,15 @@ fn ims_bearing_1_is_named_days_ahead() {
 
 #[test]
 fn cmapss_engines_fall_towards_their_end() {
-    let Some(text) = text("cmapss/train_FD001.txt.gz") else { return };
+    let Some(text) = text("cmapss/train_FD001.txt.gz") else {
+        return;
+    };
     let mut units: Vec<Vec<Vec<f64>>> = Vec::new();
     for line in text.lines() {
-        let row: Vec<f64> = line.split_whitespace().map(|field| field.parse().unwrap()).collect();
+        let row: Vec<f64> = line
+            .split_whitespace()
+            .map(|field| field.parse().unwrap())
+            .collect();
         let unit = row[0] as usize;
         if units.len() < unit {
             units.push(Vec::new());

@@ -25,7 +25,8 @@ pub async fn run(config: Config, pool: PgPool, shutdown: CancellationToken) -> a
         let now = Timestamp::now();
         let before = now.plus_seconds(-config.keep_all_days * 86_400.0);
         let until = now.plus_seconds(-config.keep_days * 86_400.0);
-        let thinned = async { models::db::assessment::thin(&mut *pool.acquire().await?, before, until).await };
+        let thinned =
+            async { models::db::assessment::thin(&mut *pool.acquire().await?, before, until).await };
         match thinned.await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "thinned assessments and features"),

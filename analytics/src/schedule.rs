@@ -71,7 +71,15 @@ pub async fn run(config: Config, pool: PgPool, shutdown: CancellationToken) -> a
 async fn claim(pool: &PgPool, worker: Uuid, free: usize, config: &Config) -> anyhow::Result<Vec<Claim>> {
     let mut connection = pool.acquire().await?;
     let limit = i64::try_from(free).unwrap_or(1);
-    Ok(db::claim_due(&mut connection, worker, Timestamp::now(), limit, config.interval_s, LEASE_S).await?)
+    Ok(db::claim_due(
+        &mut connection,
+        worker,
+        Timestamp::now(),
+        limit,
+        config.interval_s,
+        LEASE_S,
+    )
+    .await?)
 }
 
 async fn sync(pool: &PgPool) -> anyhow::Result<()> {
@@ -109,7 +117,13 @@ async fn one(pool: &PgPool, claim: Claim, worker: Uuid, config: &Config) {
     metrics::pass(outcome, began.elapsed().as_secs_f64());
 }
 
-async fn give_back(pool: &PgPool, claim: &Claim, worker: Uuid, wait_s: f64, error: &str) -> anyhow::Result<()> {
+async fn give_back(
+    pool: &PgPool,
+    claim: &Claim,
+    worker: Uuid,
+    wait_s: f64,
+    error: &str,
+) -> anyhow::Result<()> {
     let mut connection = pool.acquire().await?;
     let retry_at = Timestamp::now().plus_seconds(wait_s);
     Ok(db::fail_claim(&mut connection, claim.asset_id, worker, retry_at, error).await?)
@@ -119,7 +133,11 @@ async fn give_back(pool: &PgPool, claim: &Claim, worker: Uuid, wait_s: f64, erro
 ///
 /// # Errors
 /// Never: a lost connection is made anew, and the look into the outbox finds what was missed.
-pub async fn listen(pool: PgPool, woken: std::sync::Arc<Notify>, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn listen(
+    pool: PgPool,
+    woken: std::sync::Arc<Notify>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let mut after = None;
     loop {
         let result = tokio::select! {

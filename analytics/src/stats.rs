@@ -12,7 +12,9 @@ pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
 
 /// Quantile `q` (0 to 1) of sorted values, linear between neighbours; NaN without values.
 pub fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return f64::NAN;
+    };
     let place = q.clamp(0.0, 1.0) * last as f64;
     let below = place.floor() as usize;
     let above = (below + 1).min(last);
@@ -45,10 +47,21 @@ pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     let mean = values.iter().sum::<f64>() / n as f64;
     let sd = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n as f64).sqrt();
     // Rounded noise: the median deviation jumps between multiples of the resolution.
-    let scale = if mad < 0.5 * sd { mad.max((quantile(&values, 0.9) - quantile(&values, 0.1)) / 2.563).max(0.5 * sd) } else { mad };
+    let scale = if mad < 0.5 * sd {
+        mad.max((quantile(&values, 0.9) - quantile(&values, 0.1)) / 2.563)
+            .max(0.5 * sd)
+    } else {
+        mad
+    };
     // Equal values whose mean rounds differently are still equal.
     let scale = if low == high { 0.0 } else { scale };
-    Some(Spread { n, median: middle, scale, low, high })
+    Some(Spread {
+        n,
+        median: middle,
+        scale,
+        low,
+        high,
+    })
 }
 
 #[cfg(test)]

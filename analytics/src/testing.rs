@@ -10,7 +10,9 @@ use crate::window::Window;
 /// Noise that is the same in every run: roughly normal, one number for each place.
 pub fn noise(place: usize) -> f64 {
     let uniform = |salt: u64| {
-        let mut x = (place as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(salt.wrapping_mul(0xD1B5_4A32_D192_ED03));
+        let mut x = (place as u64)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .wrapping_add(salt.wrapping_mul(0xD1B5_4A32_D192_ED03));
         for _ in 0..3 {
             x ^= x >> 31;
             x = x.wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -31,7 +33,9 @@ impl Machine {
     pub fn new(steps: usize) -> Self {
         let first = 2_800_000;
         let end = Timestamp::from_secs((first + steps as i64) * 600 - 1);
-        Self { window: Window::empty(&[], first, steps, 600, end) }
+        Self {
+            window: Window::empty(&[], first, steps, 600, end),
+        }
     }
 
     #[must_use]

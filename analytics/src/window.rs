@@ -33,7 +33,14 @@ impl Series {
     pub fn empty(channel: AssetChannel, steps: usize) -> Self {
         let nothing = vec![f64::NAN; steps];
         let (low, high, last) = (nothing.clone(), nothing.clone(), nothing.clone());
-        Self { channel, mean: nothing, low, high, last, count: vec![0; steps] }
+        Self {
+            channel,
+            mean: nothing,
+            low,
+            high,
+            last,
+            count: vec![0; steps],
+        }
     }
 
     pub fn kind(&self) -> ChannelKind {
@@ -65,9 +72,24 @@ pub struct Window {
 }
 
 impl Window {
-    pub fn empty(channels: &[AssetChannel], first_step: i64, steps: usize, step_s: i64, end: Timestamp) -> Self {
-        let series = channels.iter().map(|channel| Series::empty(channel.clone(), steps)).collect();
-        Self { step_s, first_step, steps, end, series }
+    pub fn empty(
+        channels: &[AssetChannel],
+        first_step: i64,
+        steps: usize,
+        step_s: i64,
+        end: Timestamp,
+    ) -> Self {
+        let series = channels
+            .iter()
+            .map(|channel| Series::empty(channel.clone(), steps))
+            .collect();
+        Self {
+            step_s,
+            first_step,
+            steps,
+            end,
+            series,
+        }
     }
 
     pub fn start(&self) -> Timestamp {
@@ -88,7 +110,12 @@ impl Window {
         let mut head = self.clone();
         head.steps = steps;
         for series in &mut head.series {
-            for column in [&mut series.mean, &mut series.low, &mut series.high, &mut series.last] {
+            for column in [
+                &mut series.mean,
+                &mut series.low,
+                &mut series.high,
+                &mut series.last,
+            ] {
                 column.truncate(steps);
             }
             series.count.truncate(steps);
@@ -104,10 +131,15 @@ impl Window {
     pub fn coverage(&self, steps: usize) -> f64 {
         let (mut came, mut expected) = (0.0, 0.0);
         for series in &self.series {
-            let Some(cadence) = series.channel.cadence_s.or_else(|| self.observed_cadence(series)) else { continue };
+            let Some(cadence) = series.channel.cadence_s.or_else(|| self.observed_cadence(series)) else {
+                continue;
+            };
             let steps = steps.min(self.steps);
             let every = (cadence / self.step_s as f64).max(1.0);
-            let filled = series.mean[self.steps - steps..].iter().filter(|value| value.is_finite()).count() as f64;
+            let filled = series.mean[self.steps - steps..]
+                .iter()
+                .filter(|value| value.is_finite())
+                .count() as f64;
             expected += steps as f64;
             came += (filled * every).min(steps as f64);
         }
@@ -117,8 +149,9 @@ impl Window {
     /// Median distance of the steps that came, for a channel nobody gave a cadence.
     fn observed_cadence(&self, series: &Series) -> Option<f64> {
         let places: Vec<usize> = (0..self.steps).filter(|i| series.mean[*i].is_finite()).collect();
-        (places.len() > 2)
-            .then(|| stats::median(places.windows(2).map(|pair| (pair[1] - pair[0]) as f64)) * self.step_s as f64)
+        (places.len() > 2).then(|| {
+            stats::median(places.windows(2).map(|pair| (pair[1] - pair[0]) as f64)) * self.step_s as f64
+        })
     }
 }
 
@@ -144,15 +177,29 @@ pub async fn load(
     step_s: i64,
 ) -> Result<Window, sqlx::Error> {
     let last_step = end.micros().div_euclid(step_s * 1_000_000);
-    let first_step = from.micros().div_euclid(step_s * 1_000_000).max(last_step - MAX_STEPS + 1);
+    let first_step = from
+        .micros()
+        .div_euclid(step_s * 1_000_000)
+        .max(last_step - MAX_STEPS + 1);
     let steps = usize::try_from(last_step - first_step + 1).unwrap_or(0);
     let mut window = Window::empty(channels, first_step, steps, step_s, end);
     let ids: Vec<ChannelId> = channels.iter().map(|channel| channel.id).collect();
     let just_before = Timestamp::from_micros(first_step * step_s * 1_000_000 - 1);
     for columns in db::steps(connection, &ids, just_before, end, step_s).await? {
-        let Some(series) = window.series.iter_mut().find(|series| series.channel.id == columns.channel_id) else { continue };
+        let Some(series) = window
+            .series
+            .iter_mut()
+            .find(|series| series.channel.id == columns.channel_id)
+        else {
+            continue;
+        };
         for (i, step) in columns.step.iter().enumerate() {
-            let Some(place) = usize::try_from(step - first_step).ok().filter(|place| *place < steps) else { continue };
+            let Some(place) = usize::try_from(step - first_step)
+                .ok()
+                .filter(|place| *place < steps)
+            else {
+                continue;
+            };
             series.mean[place] = columns.mean[i];
             series.low[place] = columns.low[i];
             series.high[place] = columns.high[i];
@@ -169,7 +216,11 @@ mod tests {
 
     #[track_caller]
     fn check_step(cadences: &[f64], history_h: f64, expect: i64) {
-        assert_eq!(choose_step(cadences, history_h * 3600.0), expect, "{cadences:?} over {history_h} h");
+        assert_eq!(
+            choose_step(cadences, history_h * 3600.0),
+            expect,
+            "{cadences:?} over {history_h} h"
+        );
     }
 
     #[test]

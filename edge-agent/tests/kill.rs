@@ -1,6 +1,8 @@
 //! The real executable under `kill -9`, cut connections and a receiver that comes and goes: what it
 //! sent is what it made, each batch once, and nothing is trimmed before it is committed.
 
+#![expect(clippy::unwrap_used, reason = "a panic is the answer of a test")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,7 @@
 //! Losses that can't be helped are told to the receiver, and nothing else is held up by them.
 
+#![expect(clippy::unwrap_used, reason = "a panic is the answer of a test")]
+
 use std::path::Path;
 use std::sync::Arc;
 

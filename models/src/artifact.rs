@@ -19,8 +19,15 @@ pub struct Envelope {
 /// An envelope that can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
-    #[error("the artifact is a `{found}` of format {found_format}, not a `{wanted}` of format {wanted_format}")]
-    Other { found: String, found_format: u32, wanted: &'static str, wanted_format: u32 },
+    #[error(
+        "the artifact is a `{found}` of format {found_format}, not a `{wanted}` of format {wanted_format}"
+    )]
+    Other {
+        found: String,
+        found_format: u32,
+        wanted: &'static str,
+        wanted_format: u32,
+    },
     #[error("the artifact's body can't be read")]
     Body(#[from] serde_json::Error),
 }
@@ -36,7 +43,11 @@ impl Envelope {
     /// # Errors
     /// When the model has a number JSON can't write.
     pub fn seal<T: Artifact>(model: &T) -> Result<Self, ArtifactError> {
-        Ok(Self { kind: T::KIND.to_owned(), format: T::FORMAT, body: serde_json::to_value(model)? })
+        Ok(Self {
+            kind: T::KIND.to_owned(),
+            format: T::FORMAT,
+            body: serde_json::to_value(model)?,
+        })
     }
 
     /// # Errors
@@ -86,7 +97,13 @@ mod tests {
     fn opens_what_it_sealed_to_the_same_bits() {
         let line = Line { slope: 0.1 + 0.2 };
         let text = serde_json::to_string(&Envelope::seal(&line).unwrap()).unwrap();
-        assert_eq!(serde_json::from_str::<Envelope>(&text).unwrap().open::<Line>().unwrap(), line);
+        assert_eq!(
+            serde_json::from_str::<Envelope>(&text)
+                .unwrap()
+                .open::<Line>()
+                .unwrap(),
+            line
+        );
     }
 
     #[test]
@@ -94,7 +111,10 @@ mod tests {
         let mut envelope = Envelope::seal(&Line { slope: 1.0 }).unwrap();
         envelope.format = 1;
         let error = envelope.open::<Line>().unwrap_err().to_string();
-        assert_eq!(error, "the artifact is a `line` of format 1, not a `line` of format 2");
+        assert_eq!(
+            error,
+            "the artifact is a `line` of format 1, not a `line` of format 2"
+        );
         envelope.kind = "curve".to_owned();
         assert!(envelope.open::<Line>().is_err());
     }

@@ -132,6 +132,7 @@ fn bearing_rig(data: &Path) -> Table {
         ("device_prefix", "bearing-".into()),
         ("step_s", 600.0.into()),
         ("history", 0.93.into()),
+        ("max_rows", 982_i64.into()),
         ("live_every_s", 10.0.into()),
         ("on_end", "hold".into()),
     ])

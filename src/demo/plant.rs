@@ -29,6 +29,8 @@ pub struct Class {
     pub name: String,
     pub weibull_shape: Option<f64>,
     pub weibull_scale_h: Option<f64>,
+    /// Age of the class's assets when the demo begins.
+    pub installed_days_ago: Option<f64>,
     #[serde(default)]
     pub mode: Vec<Mode>,
     #[serde(default)]

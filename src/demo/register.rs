@@ -164,6 +164,7 @@ impl Place<'_> {
             status: AssetStatus::Operational,
             criticality: asset.criticality,
             downtime_cost_per_h: asset.downtime_cost_per_h,
+            installed_at: class.class.installed_days_ago.map(|days| Timestamp::now().plus_seconds(-86_400.0 * days)),
             ..db::NewAsset::named(self.tenant, self.site, class.id, &asset.name)
         };
         let id = db::ensure_asset(connection, &new).await?;

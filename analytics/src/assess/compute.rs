@@ -33,37 +33,67 @@ pub struct Outcome {
 /// # Errors
 /// When features can't be computed or the model can't be sealed.
 pub fn compute(inputs: Inputs) -> anyhow::Result<Outcome> {
-    let Inputs { facts, modes, lives, model, window, newest, rules, previous, now } = inputs;
+    let Inputs {
+        facts,
+        modes,
+        lives,
+        model,
+        window,
+        newest,
+        rules,
+        previous,
+        now,
+    } = inputs;
     let mut notes = Vec::new();
     let (model_id, baseline, learned) = match model {
         Model::Stored(id, baseline) => (id, Some(*baseline), None),
-        Model::Learn { window, provisional } => match Baseline::learn(&window) {
-            Ok(baseline) => {
-                let sealed = (Envelope::seal(&baseline)?, baseline.card(provisional));
-                if provisional {
-                    notes.push(format!("the baseline is provisional: {} of history so far", health::duration(window.hours(window.steps))));
+        Model::Learn { window, provisional } => {
+            match Baseline::learn(&window) {
+                Ok(baseline) => {
+                    let sealed = (Envelope::seal(&baseline)?, baseline.card(provisional));
+                    if provisional {
+                        notes.push(format!(
+                            "the baseline is provisional: {} of history so far",
+                            health::duration(window.hours(window.steps))
+                        ));
+                    }
+                    (NO_MODEL, Some(baseline), Some(sealed))
                 }
-                (NO_MODEL, Some(baseline), Some(sealed))
+                Err(error) => {
+                    notes.push(error.to_string());
+                    notes.push("baselines of the class are not used yet: life data, usage and alarms alone are judged".to_owned());
+                    (NO_MODEL, None, None)
+                }
             }
-            Err(error) => {
-                notes.push(error.to_string());
-                notes.push("baselines of the class are not used yet: life data, usage and alarms alone are judged".to_owned());
-                (NO_MODEL, None, None)
-            }
-        },
+        }
     };
-    let detection = baseline.as_ref().map(|baseline| detect(baseline, &window)).transpose()?;
+    let detection = baseline
+        .as_ref()
+        .map(|baseline| detect(baseline, &window))
+        .transpose()?;
     let life = life_facts(&facts, lives, &window.end);
-    let prognosis = prognosis::prognose(&life, &modes, detection.as_ref().map(|detection| (detection, &window)));
+    let prognosis = prognosis::prognose(
+        &life,
+        &modes,
+        detection.as_ref().map(|detection| (detection, &window)),
+    );
     let mut reasons = detection.as_ref().map(health::reasons).unwrap_or_default();
     reasons.extend(prognosis.reasons);
     reasons.extend(register_reasons(&facts));
     let health = health::index(reasons);
-    notes.extend(detection.iter().flat_map(|detection| detection.notes.iter().cloned()));
+    notes.extend(
+        detection
+            .iter()
+            .flat_map(|detection| detection.notes.iter().cloned()),
+    );
     notes.extend(prognosis.notes);
     let coverage = window.coverage(LONG);
     if coverage < 0.8 {
-        notes.push(format!("only {:.0} % of the expected readings of the last {} came", coverage * 100.0, health::duration(window.hours(LONG.min(window.steps)))));
+        notes.push(format!(
+            "only {:.0} % of the expected readings of the last {} came",
+            coverage * 100.0,
+            health::duration(window.hours(LONG.min(window.steps)))
+        ));
     }
     let advice = advise(&Situation {
         at: window.end,
@@ -92,14 +122,29 @@ pub fn compute(inputs: Inputs) -> anyhow::Result<Outcome> {
         notes,
         code_version: CODE_VERSION.to_owned(),
     };
-    let features = detection.as_ref().zip(baseline.as_ref()).map(|(d, b)| features(d, &b.channels, &facts)).unwrap_or_default();
+    let features = detection
+        .as_ref()
+        .zip(baseline.as_ref())
+        .map(|(d, b)| features(d, &b.channels, &facts))
+        .unwrap_or_default();
     let judged = alarms::samples(rules, &assessment, detection.as_ref(), &newest, now);
-    Ok(Outcome { assessment, previous, learned, features, judged })
+    Ok(Outcome {
+        assessment,
+        previous,
+        learned,
+        features,
+        judged,
+    })
 }
 
 fn life_facts(facts: &AssetFacts, lives: Vec<crate::reliability::Life>, at: &Timestamp) -> LifeFacts {
-    let since_new_h = facts.installed_at.map(|installed| at.seconds_since(installed) / 3600.0).filter(|hours| *hours > 0.0);
-    let since_failure_h = facts.last_failure_at.map(|failed| at.seconds_since(failed) / 3600.0);
+    let since_new_h = facts
+        .installed_at
+        .map(|installed| at.seconds_since(installed) / 3600.0)
+        .filter(|hours| *hours > 0.0);
+    let since_failure_h = facts
+        .last_failure_at
+        .map(|failed| at.seconds_since(failed) / 3600.0);
     let (age, in_use) = match (facts.running_h.filter(|hours| *hours > 0.0), since_new_h) {
         (Some(running), since_new) => {
             // A meter that counted more than the calendar allows (a replay, a wrong date) is believed.
@@ -120,7 +165,14 @@ fn life_facts(facts: &AssetFacts, lives: Vec<crate::reliability::Life>, at: &Tim
             (hours, 1.0)
         }
     };
-    LifeFacts { class: facts.class_name.clone(), shape: facts.weibull_shape, scale_h: facts.weibull_scale_h, lives, age, in_use }
+    LifeFacts {
+        class: facts.class_name.clone(),
+        shape: facts.weibull_shape,
+        scale_h: facts.weibull_scale_h,
+        lives,
+        age,
+        in_use,
+    }
 }
 
 /// What the register knows: usage, alarms, error events.
@@ -128,7 +180,15 @@ fn register_reasons(facts: &AssetFacts) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let mut push = |kind, name: &str, severity: f64, value: f64, expected: Option<f64>, text: String| {
         if severity > 0.0 {
-            reasons.push(Reason { kind, name: name.to_owned(), severity, value: Some(value), expected, channel: None, text });
+            reasons.push(Reason {
+                kind,
+                name: name.to_owned(),
+                severity,
+                value: Some(value),
+                expected,
+                channel: None,
+                text,
+            });
         }
     };
     if let Some(used) = facts.plan_use {
@@ -138,10 +198,16 @@ fn register_reasons(facts: &AssetFacts) -> Vec<Reason> {
             severity(Kind::Usage, used, 1.0, 0.25),
             used,
             Some(1.0),
-            format!("{} is overdue: {:.0} % of its interval are used", facts.plan_name.as_deref().unwrap_or("a plan"), used * 100.0),
+            format!(
+                "{} is overdue: {:.0} % of its interval are used",
+                facts.plan_name.as_deref().unwrap_or("a plan"),
+                used * 100.0
+            ),
         );
     }
-    let weight = 3.0 * facts.alarms_critical as f64 + 1.5 * facts.alarms_serious as f64 + 0.7 * facts.alarms_warning as f64;
+    let weight = 3.0 * facts.alarms_critical as f64
+        + 1.5 * facts.alarms_serious as f64
+        + 0.7 * facts.alarms_warning as f64;
     let alarms = facts.alarms_critical + facts.alarms_serious + facts.alarms_warning;
     push(
         Kind::Alarm,
@@ -149,7 +215,10 @@ fn register_reasons(facts: &AssetFacts) -> Vec<Reason> {
         severity(Kind::Alarm, weight, 0.0, 2.0),
         alarms as f64,
         Some(0.0),
-        format!("{alarms} limit {} active", if alarms == 1 { "alarm is" } else { "alarms are" }),
+        format!(
+            "{alarms} limit {} active",
+            if alarms == 1 { "alarm is" } else { "alarms are" }
+        ),
     );
     push(
         Kind::Errors,
@@ -165,14 +234,21 @@ fn register_reasons(facts: &AssetFacts) -> Vec<Reason> {
 /// The features of the window's end by name, for the feature table.
 fn features(detection: &Detection, channels: &[ChannelBaseline], facts: &AssetFacts) -> Features {
     let mut features = Features::new();
-    let number = |value: Option<f64>| value.and_then(serde_json::Number::from_f64).map_or(Value::Null, Value::Number);
+    let number = |value: Option<f64>| {
+        value
+            .and_then(serde_json::Number::from_f64)
+            .map_or(Value::Null, Value::Number)
+    };
     for (channel, series) in &detection.features {
         for name in NAMES {
             features.insert(format!("{channel}.{name}"), number(series.latest(name)));
         }
     }
     debug_assert_eq!(detection.features.len(), channels.len());
-    features.insert("regime".to_owned(), number(detection.regime.map(|regime| regime as f64)));
+    features.insert(
+        "regime".to_owned(),
+        number(detection.regime.map(|regime| regime as f64)),
+    );
     features.insert("errors_24h".to_owned(), number(Some(facts.errors_24h as f64)));
     features.insert("errors_7d".to_owned(), number(Some(facts.errors_7d as f64)));
     features.insert("running_h".to_owned(), number(facts.running_h));

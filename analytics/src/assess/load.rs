@@ -25,7 +25,10 @@ const PASS_STEPS: i64 = 2 * LONG as i64;
 pub enum Model {
     Stored(ModelVersionId, Box<Baseline>),
     /// To be learned from this window; provisional while the history is shorter than wanted.
-    Learn { window: Window, provisional: bool },
+    Learn {
+        window: Window,
+        provisional: bool,
+    },
 }
 
 /// Everything that [`super::compute`] needs.
@@ -38,7 +41,7 @@ pub struct Inputs {
     pub window: Window,
     pub newest: Vec<(ChannelId, Timestamp)>,
     pub rules: Vec<(Rule, Machine)>,
-    /// The assessment before this one.
+    /// The assessment before this one, or what stands there from an earlier pass.
     pub previous: Option<Previous>,
     pub now: Timestamp,
 }
@@ -56,16 +59,31 @@ pub async fn load(
     let channels = db::asset_channels(connection, asset).await?;
     let ids: Vec<ChannelId> = channels.iter().map(|channel| channel.id).collect();
     let newest = db::newest_readings(connection, &ids, now).await?;
-    let Some(end) = newest.iter().map(|(_, at)| *at).max() else { return Ok(None) };
-    let facts = db::asset_facts(connection, asset, end).await?.with_context(|| format!("no asset {asset}"))?;
+    let Some(end) = newest.iter().map(|(_, at)| *at).max() else {
+        return Ok(None);
+    };
+    let facts = db::asset_facts(connection, asset, end)
+        .await?
+        .with_context(|| format!("no asset {asset}"))?;
     let modes = db::failure_modes(connection, facts.class_id).await?;
     let lives = db::class_lives(connection, facts.class_id, end).await?;
     let lives = lives.into_iter().filter(|(age, _)| *age > 0.0);
-    let lives = lives.map(|(age, failed)| if failed { Life::Failed(age) } else { Life::Suspended(age) }).collect();
+    let lives = lives
+        .map(|(age, failed)| {
+            if failed {
+                Life::Failed(age)
+            } else {
+                Life::Suspended(age)
+            }
+        })
+        .collect();
 
     let previous = db::previous(connection, asset, end).await?;
     let stored = db::champion(connection, facts.tenant_id, BASELINE, &asset.to_string()).await?;
-    let hours = facts.baseline_hours.filter(|hours| *hours > 0.0).unwrap_or(config.baseline_hours);
+    let hours = facts
+        .baseline_hours
+        .filter(|hours| *hours > 0.0)
+        .unwrap_or(config.baseline_hours);
     let model = match stored {
         Some(stored) => {
             let baseline: Baseline = stored.artifact.open().context("the stored baseline")?;
@@ -82,7 +100,9 @@ pub async fn load(
         }
         None => {
             let from = end.plus_seconds(-config.history_days * 86_400.0);
-            let first = db::first_reading(connection, &ids, from, end).await?.unwrap_or(end);
+            let first = db::first_reading(connection, &ids, from, end)
+                .await?
+                .unwrap_or(end);
             learn(connection, &channels, first, end, hours).await?
         }
     };
@@ -103,7 +123,17 @@ pub async fn load(
             (rule, machine)
         })
         .collect();
-    Ok(Some(Inputs { facts, modes, lives, model, window, newest, rules, previous, now }))
+    Ok(Some(Inputs {
+        facts,
+        modes,
+        lives,
+        model,
+        window,
+        newest,
+        rules,
+        previous,
+        now,
+    }))
 }
 
 /// Hours of healthy history that are wanted: as configured, or what a slow channel needs.
@@ -118,13 +148,23 @@ async fn learn(
     end: Timestamp,
     hours: f64,
 ) -> anyhow::Result<Model> {
-    let measured: Vec<ChannelId> =
-        channels.iter().filter(|channel| channel.kind == ChannelKind::Measurement).map(|channel| channel.id).collect();
-    let cadences: Vec<f64> = db::cadences(connection, &measured, first, end).await?.into_iter().map(|(_, gap)| gap).collect();
+    let measured: Vec<ChannelId> = channels
+        .iter()
+        .filter(|channel| channel.kind == ChannelKind::Measurement)
+        .map(|channel| channel.id)
+        .collect();
+    let cadences: Vec<f64> = db::cadences(connection, &measured, first, end)
+        .await?
+        .into_iter()
+        .map(|(_, gap)| gap)
+        .collect();
     let history_s = end.seconds_since(first).min(hours * 3600.0);
     let step_s = window::choose_step(&cadences, history_s);
     let span_s = baseline_span_h(hours, step_s) * 3600.0;
     let until = end.min(first.plus_seconds(span_s));
     let window = window::load(connection, channels, first, until, step_s).await?;
-    Ok(Model::Learn { window, provisional: until == end })
+    Ok(Model::Learn {
+        window,
+        provisional: until == end,
+    })
 }

@@ -84,7 +84,7 @@ pub async fn pass(
     }
     let mut transaction = pool.begin().await?;
     let assessment = match outcome {
-        Some(outcome) => Ok(write(&mut transaction, outcome, now, config).await?),
+        Some(outcome) => Ok(write(&mut transaction, outcome, config).await?),
         None => Err(Skipped::NoReadings),
     };
     if let Some(worker) = worker
@@ -104,13 +104,21 @@ pub async fn pass(
 const FILL_EVERY_H: f64 = 6.0;
 
 /// Assesses windows between two moments.
-async fn fill(pool: &PgPool, asset: AssetId, from: Timestamp, to: Timestamp, config: &Config) -> anyhow::Result<()> {
+async fn fill(
+    pool: &PgPool,
+    asset: AssetId,
+    from: Timestamp,
+    to: Timestamp,
+    config: &Config,
+) -> anyhow::Result<()> {
     let hours = to.seconds_since(from) / 3600.0;
     let points = ((hours / FILL_EVERY_H) as usize).min(config.fill_points);
     for point in 1..points {
         let at = from.plus_seconds(hours * 3600.0 * point as f64 / points as f64);
         let mut connection = pool.acquire().await?;
-        let Some(inputs) = load(&mut connection, asset, at, config).await? else { continue };
+        let Some(inputs) = load(&mut connection, asset, at, config).await? else {
+            continue;
+        };
         if inputs.window.end <= from || !matches!(inputs.model, Model::Stored(..)) {
             continue;
         }

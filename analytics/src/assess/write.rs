@@ -26,10 +26,15 @@ const NEWS_POINTS: f64 = 5.0;
 pub async fn write(
     connection: &mut PgConnection,
     outcome: Outcome,
-    now: Timestamp,
     config: &Config,
 ) -> Result<Assessment, sqlx::Error> {
-    let Outcome { mut assessment, previous, learned, features, judged } = outcome;
+    let Outcome {
+        mut assessment,
+        previous,
+        learned,
+        features,
+        judged,
+    } = outcome;
     if let Some((artifact, card)) = &learned {
         let scope = assessment.asset.to_string();
         let model = NewModel {
@@ -56,23 +61,38 @@ pub async fn write(
             "at": assessment.window_end,
         });
         let subject = assessment.asset.to_string();
-        outbox::append(connection, assessment.tenant, "asset.health_changed", &subject, Some(assessment.asset), &data).await?;
+        outbox::append(
+            connection,
+            assessment.tenant,
+            "asset.health_changed",
+            &subject,
+            Some(assessment.asset),
+            &data,
+        )
+        .await?;
     }
     if !judged.is_empty() {
         // Without a failure mode of its own a rule takes the one the assessment found.
         let rules: Vec<Rule> = judged
             .iter()
-            .map(|(rule, ..)| Rule { failure_mode: rule.failure_mode.or(assessment.failure_mode), ..rule.clone() })
+            .map(|(rule, ..)| Rule {
+                failure_mode: rule.failure_mode.or(assessment.failure_mode),
+                ..rule.clone()
+            })
             .collect();
         let mut watches: Vec<Watch<'_>> = rules
             .iter()
             .zip(judged)
-            .map(|(rule, (_, machine, sample))| Watch { rule, machine, samples: vec![sample] })
+            .map(|(rule, (_, machine, sample))| Watch {
+                rule,
+                machine,
+                samples: vec![sample],
+            })
             .collect();
         let done = models::db::alarm::evaluate(connection, &mut watches, Timestamp::MIN, "analytics").await?;
         metrics::alarms(done.raised, done.cleared);
     }
-    crate::predict::publish(connection, &assessment, now, config).await?;
+    crate::predict::publish(connection, &assessment, config).await?;
     Ok(assessment)
 }
 
@@ -105,7 +125,12 @@ mod tests {
 
     #[test]
     fn news_are_five_points_or_a_border() {
-        for (before, after, news) in [(90.0, 86.0, false), (90.0, 85.0, true), (80.5, 79.5, true), (20.0, 24.0, false)] {
+        for (before, after, news) in [
+            (90.0, 86.0, false),
+            (90.0, 85.0, true),
+            (80.5, 79.5, true),
+            (20.0, 24.0, false),
+        ] {
             assert_eq!(is_news(before, after), news, "{before} {after}");
         }
     }

@@ -89,7 +89,13 @@ impl Baseline {
     /// # Errors
     /// When the window is too short or no channel can be used.
     pub fn learn(window: &Window) -> Result<Self, NoBaseline> {
-        let have = window.series.iter().filter(|s| s.kind() == ChannelKind::Measurement).map(Series::filled).max().unwrap_or(0);
+        let have = window
+            .series
+            .iter()
+            .filter(|s| s.kind() == ChannelKind::Measurement)
+            .map(Series::filled)
+            .max()
+            .unwrap_or(0);
         if have < LEAST_STEPS {
             return Err(NoBaseline::TooShort { have });
         }
@@ -97,10 +103,22 @@ impl Baseline {
         let regimes = Regimes::learn(window).map_err(|error| failed(&error))?;
         let assigned = regimes.assign(window);
         let (mut channels, mut set_aside) = (Vec::new(), Vec::new());
-        for series in window.series.iter().filter(|series| series.kind() == ChannelKind::Measurement) {
+        for series in window
+            .series
+            .iter()
+            .filter(|series| series.kind() == ChannelKind::Measurement)
+        {
             match learn_channel(series, &assigned, regimes.len()) {
-                Ok(normal) => channels.push(ChannelBaseline { channel: series.channel.id, normal, threshold: 0.0, still: longest_still(series) }),
-                Err(why) => set_aside.push(SetAside { channel: series.channel.id, why }),
+                Ok(normal) => channels.push(ChannelBaseline {
+                    channel: series.channel.id,
+                    normal,
+                    threshold: 0.0,
+                    still: longest_still(series),
+                }),
+                Err(why) => set_aside.push(SetAside {
+                    channel: series.channel.id,
+                    why,
+                }),
             }
         }
         if channels.is_empty() {
@@ -120,7 +138,10 @@ impl Baseline {
         for (channel, features) in baseline.channels.iter_mut().zip(&features) {
             channel.threshold = threshold(features.column("z_short"));
         }
-        let smoothed: Vec<&[f64]> = features.iter().map(|features| features.column("z_ewma")).collect();
+        let smoothed: Vec<&[f64]> = features
+            .iter()
+            .map(|features| features.column("z_ewma"))
+            .collect();
         baseline.pattern = Pattern::learn(&smoothed).map_err(|error| failed(&error))?;
         Ok(baseline)
     }
@@ -135,20 +156,36 @@ impl Baseline {
         let judged: Vec<(&[f64], Vec<f64>)> = self
             .channels
             .iter()
-            .map(|channel| match window.series.iter().find(|series| series.channel.id == channel.channel) {
-                Some(series) => (&series.mean[..], standardise(&series.mean, &channel.normal, &assigned)),
-                None => (&empty[..], empty.clone()),
+            .map(|channel| {
+                match window
+                    .series
+                    .iter()
+                    .find(|series| series.channel.id == channel.channel)
+                {
+                    Some(series) => (
+                        &series.mean[..],
+                        standardise(&series.mean, &channel.normal, &assigned),
+                    ),
+                    None => (&empty[..], empty.clone()),
+                }
             })
             .collect();
         let inputs: Vec<Input<'_>> = judged
             .iter()
-            .map(|(value, z)| Input { value, z, steps_per_hour: window.steps_per_hour() })
+            .map(|(value, z)| Input {
+                value,
+                z,
+                steps_per_hour: window.steps_per_hour(),
+            })
             .collect();
         Ok(SeriesFeatures::compute(&inputs)?)
     }
 
     pub fn why_set_aside(&self, channel: ChannelId) -> Option<&str> {
-        self.set_aside.iter().find(|aside| aside.channel == channel).map(|aside| aside.why.as_str())
+        self.set_aside
+            .iter()
+            .find(|aside| aside.channel == channel)
+            .map(|aside| aside.why.as_str())
     }
 
     /// What a person should know about this version.
@@ -158,14 +195,24 @@ impl Baseline {
             "conditions not met in the data window (weather, load, product) may look like a deviation".to_owned(),
         ];
         if provisional {
-            limits.push("provisional: the history is still short, it will be learned again as more comes in".to_owned());
+            limits.push(
+                "provisional: the history is still short, it will be learned again as more comes in"
+                    .to_owned(),
+            );
         }
-        limits.extend(self.set_aside.iter().map(|aside| format!("{} is not judged: {}", aside.channel, aside.why)));
+        limits.extend(
+            self.set_aside
+                .iter()
+                .map(|aside| format!("{} is not judged: {}", aside.channel, aside.why)),
+        );
         let figures = [
             ("step_s", json!(self.step_s)),
             ("regimes", json!(self.regimes.len())),
             ("channels", json!(self.channels.len())),
-            ("components", json!(self.pattern.as_ref().map(Pattern::components))),
+            (
+                "components",
+                json!(self.pattern.as_ref().map(Pattern::components)),
+            ),
         ];
         Card {
             summary: "robust location and spread by regime, thresholds and principal components".to_owned(),
@@ -173,7 +220,10 @@ impl Baseline {
             data_to: self.to,
             rows: self.steps,
             features: vec!["z_short".to_owned(), "z_ewma".to_owned()],
-            figures: figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            figures: figures
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             limits,
         }
     }
@@ -183,31 +233,53 @@ fn standardise(values: &[f64], normal: &[Option<Normal>], assigned: &[Option<usi
     values
         .iter()
         .zip(assigned)
-        .map(|(value, regime)| match regime.and_then(|regime| normal.get(regime).copied().flatten()) {
-            Some(normal) => (value - normal.median) / normal.scale,
-            None => f64::NAN,
-        })
+        .map(
+            |(value, regime)| match regime.and_then(|regime| normal.get(regime).copied().flatten()) {
+                Some(normal) => (value - normal.median) / normal.scale,
+                None => f64::NAN,
+            },
+        )
         .collect()
 }
 
-fn learn_channel(series: &Series, assigned: &[Option<usize>], regimes: usize) -> Result<Vec<Option<Normal>>, String> {
+fn learn_channel(
+    series: &Series,
+    assigned: &[Option<usize>],
+    regimes: usize,
+) -> Result<Vec<Option<Normal>>, String> {
     let filled = series.filled();
     if filled == 0 {
         return Err("no readings in the baseline window".to_owned());
     }
     if filled < LEAST_IN_REGIME {
-        return Err(format!("only {filled} steps with readings in the baseline window"));
+        return Err(format!(
+            "only {filled} steps with readings in the baseline window"
+        ));
     }
-    let whole = stats::spread(series.mean.iter().copied()).filter(|spread| spread.scale > 1e-9 * spread.median.abs());
-    let Some(whole) = whole else { return Err("constant in the baseline window".to_owned()) };
+    let whole =
+        stats::spread(series.mean.iter().copied()).filter(|spread| spread.scale > 1e-9 * spread.median.abs());
+    let Some(whole) = whole else {
+        return Err("constant in the baseline window".to_owned());
+    };
     let normal: Vec<Option<Normal>> = (0..regimes)
         .map(|regime| {
-            let values = series.mean.iter().zip(assigned).filter(|(_, own)| **own == Some(regime)).map(|(value, _)| *value);
+            let values = series
+                .mean
+                .iter()
+                .zip(assigned)
+                .filter(|(_, own)| **own == Some(regime))
+                .map(|(value, _)| *value);
             let spread = stats::spread(values).filter(|spread| spread.n >= LEAST_IN_REGIME)?;
             // Standing still, a channel hardly moves; a hundredth of its usual spread is then enough
             // to be called a deviation, and not the last bit of a converter.
             let scale = spread.scale.max(0.01 * whole.scale);
-            Some(Normal { median: spread.median, scale, low: spread.low, high: spread.high, n: spread.n })
+            Some(Normal {
+                median: spread.median,
+                scale,
+                low: spread.low,
+                high: spread.high,
+                n: spread.n,
+            })
         })
         .collect();
     if normal.iter().all(Option::is_none) {
@@ -220,5 +292,9 @@ fn learn_channel(series: &Series, assigned: &[Option<usize>], regimes: usize) ->
 /// and never below 2.5 spreads of the single steps.
 fn threshold(z_short: &[f64]) -> f64 {
     let healthy = stats::spread(z_short.iter().copied());
-    healthy.map_or(4.0, |spread| (6.0 * spread.scale).max(1.5 * spread.low.abs().max(spread.high.abs())).clamp(2.5, 12.0))
+    healthy.map_or(4.0, |spread| {
+        (6.0 * spread.scale)
+            .max(1.5 * spread.low.abs().max(spread.high.abs()))
+            .clamp(2.5, 12.0)
+    })
 }

@@ -47,6 +47,8 @@ pub struct ChannelVerdict {
     pub reach: f64,
     /// How long it has been worth a word, hours.
     pub for_h: f64,
+    /// The window is too short to see when it began.
+    pub longer: bool,
     /// Change of the level an hour, in the channel's unit.
     pub slope_per_h: Option<f64>,
     pub new_extreme: bool,
@@ -72,7 +74,11 @@ impl Detection {
         let weight = |verdict: &ChannelVerdict| (verdict.anomaly - WORTH_A_WORD).max(0.0);
         let total: f64 = self.channels.iter().map(weight).sum();
         if total > 0.0 {
-            return self.channels.iter().map(|verdict| (verdict.channel, weight(verdict) / total)).collect();
+            return self
+                .channels
+                .iter()
+                .map(|verdict| (verdict.channel, weight(verdict) / total))
+                .collect();
         }
         match &self.pattern {
             Some((anomaly, shares)) if *anomaly > WORTH_A_WORD => shares.clone(),
@@ -81,7 +87,9 @@ impl Detection {
     }
 
     pub fn worst(&self) -> Option<&ChannelVerdict> {
-        self.channels.iter().max_by(|a, b| a.anomaly.total_cmp(&b.anomaly))
+        self.channels
+            .iter()
+            .max_by(|a, b| a.anomaly.total_cmp(&b.anomaly))
     }
 }
 
@@ -101,14 +109,24 @@ pub fn detect(baseline: &Baseline, window: &Window) -> anyhow::Result<Detection>
     let mut channels = Vec::new();
     let mut broken = Vec::new();
     for (place, (own, features)) in baseline.channels.iter().zip(&features).enumerate() {
-        let Some(series) = window.series.iter().find(|series| series.channel.id == own.channel) else { continue };
+        let Some(series) = window
+            .series
+            .iter()
+            .find(|series| series.channel.id == own.channel)
+        else {
+            continue;
+        };
         if let Some(note) = guard(series, own.still) {
             notes.push(note);
             broken.push(place);
             continue;
         }
         let normal = current.and_then(|regime| own.normal.get(regime).copied().flatten());
-        let (Some(normal), Some(z), Some(value)) = (normal, features.latest("z_short"), features.latest("median_short")) else {
+        let (Some(normal), Some(z), Some(value)) = (
+            normal,
+            features.latest("z_short"),
+            features.latest("median_short"),
+        ) else {
             if features.latest("last").is_none() {
                 notes.push(format!("{}: no current readings", series.title()));
             }
@@ -121,6 +139,7 @@ pub fn detect(baseline: &Baseline, window: &Window) -> anyhow::Result<Detection>
             anomaly = anomaly.min(NOT_NEW);
         }
         let smoothed = features.column("z_short");
+        let persists = persisting(smoothed, z.signum() * WORTH_A_WORD * own.threshold);
         channels.push(ChannelVerdict {
             place,
             channel: own.channel,
@@ -134,13 +153,18 @@ pub fn detect(baseline: &Baseline, window: &Window) -> anyhow::Result<Detection>
             expected_low: normal.low.max(normal.median - reach),
             expected_high: normal.high.min(normal.median + reach),
             reach,
-            for_h: window.hours(persisting(smoothed, z.signum() * WORTH_A_WORD * own.threshold)),
+            for_h: window.hours(persists),
+            longer: persists == smoothed.len(),
             slope_per_h: features.latest("slope_long"),
             new_extreme,
         });
     }
     for aside in &baseline.set_aside {
-        if let Some(series) = window.series.iter().find(|series| series.channel.id == aside.channel) {
+        if let Some(series) = window
+            .series
+            .iter()
+            .find(|series| series.channel.id == aside.channel)
+        {
             notes.push(format!("{} is not judged: {}", series.title(), aside.why));
         }
     }
@@ -152,32 +176,40 @@ pub fn detect(baseline: &Baseline, window: &Window) -> anyhow::Result<Detection>
                 .map(|(place, features)| features.latest("z_ewma").filter(|_| !broken.contains(&place)))
                 .collect();
             let departure = pattern.departure(&point);
-            let shares = baseline.channels.iter().map(|own| own.channel).zip(departure.shares.iter().copied()).collect();
+            let shares = baseline
+                .channels
+                .iter()
+                .map(|own| own.channel)
+                .zip(departure.shares.iter().copied())
+                .collect();
             Some((departure.anomaly(), shares))
         }
         _ => None,
     };
     let worst = channels.iter().map(|verdict| verdict.anomaly).fold(0.0, f64::max);
     let anomaly = worst.max(pattern.as_ref().map_or(0.0, |(anomaly, _)| *anomaly));
-    let features = baseline.channels.iter().map(|own| own.channel).zip(features).collect();
-    Ok(Detection { anomaly, channels, pattern, features, notes, regime: current })
+    let features = baseline
+        .channels
+        .iter()
+        .map(|own| own.channel)
+        .zip(features)
+        .collect();
+    Ok(Detection {
+        anomaly,
+        channels,
+        pattern,
+        features,
+        notes,
+        regime: current,
+    })
 }
 
 /// Steps, counted back from the last, for which the smoothed deviation was at or beyond `border`.
 /// Steps without a value don't end the count.
 fn persisting(smoothed: &[f64], border: f64) -> usize {
     let beyond = |z: f64| if border > 0.0 { z >= border } else { z <= border };
-    let (mut steps, mut place) = (0, 0);
-    for z in smoothed.iter().rev() {
-        place += 1;
-        if z.is_finite() {
-            if !beyond(*z) {
-                break;
-            }
-            steps = place;
-        }
-    }
-    steps
+    let inside = smoothed.iter().rposition(|z| z.is_finite() && !beyond(*z));
+    inside.map_or(smoothed.len(), |inside| smoothed.len() - 1 - inside)
 }
 
 /// A sensor that can't be right: a note, and no verdict.
@@ -185,27 +217,44 @@ fn guard(series: &Series, still: usize) -> Option<String> {
     if series.kind() != ChannelKind::Measurement {
         return None;
     }
-    let filled: Vec<usize> = (0..series.mean.len()).filter(|i| series.mean[*i].is_finite()).collect();
+    let filled: Vec<usize> = (0..series.mean.len())
+        .filter(|i| series.mean[*i].is_finite())
+        .collect();
     // A standing machine may well be quiet for hours: twice as long as it ever was is stuck.
     let border = STUCK_STEPS.max(2 * still);
     let run = last_still(series);
     if run >= border {
         let value = filled.last().map_or(f64::NAN, |i| series.mean[*i]);
-        return Some(format!("{}: stuck at {} for {run} steps, not judged", series.title(), short(value)));
+        return Some(format!(
+            "{}: stuck at {} for {run} steps, not judged",
+            series.title(),
+            short(value)
+        ));
     }
     let values: Vec<f64> = filled.iter().map(|i| series.mean[*i]).collect();
     let spikes = spikes(&values);
     if spikes * 20 > values.len() && spikes >= 4 {
-        return Some(format!("{}: spikes in {spikes} of {} steps, not judged", series.title(), values.len()));
+        return Some(format!(
+            "{}: spikes in {spikes} of {} steps, not judged",
+            series.title(),
+            values.len()
+        ));
     }
     None
 }
 
 /// Steps with readings, back from the last, in which nothing changed at all.
 fn last_still(series: &Series) -> usize {
-    let mut filled = (0..series.mean.len()).rev().filter(|i| series.mean[*i].is_finite()).peekable();
-    let Some(value) = filled.peek().map(|i| series.mean[*i]) else { return 0 };
-    filled.take_while(|i| series.low[*i] == value && series.high[*i] == value).count()
+    let mut filled = (0..series.mean.len())
+        .rev()
+        .filter(|i| series.mean[*i].is_finite())
+        .peekable();
+    let Some(value) = filled.peek().map(|i| series.mean[*i]) else {
+        return 0;
+    };
+    filled
+        .take_while(|i| series.low[*i] == value && series.high[*i] == value)
+        .count()
 }
 
 /// The longest such run anywhere.
@@ -214,7 +263,11 @@ pub(crate) fn longest_still(series: &Series) -> usize {
     for i in (0..series.mean.len()).filter(|i| series.mean[*i].is_finite()) {
         let value = series.mean[i];
         let still = series.low[i] == series.high[i];
-        run = if still && value == before { run + 1 } else { usize::from(still) };
+        run = if still && value == before {
+            run + 1
+        } else {
+            usize::from(still)
+        };
         before = value;
         longest = longest.max(run);
     }
@@ -226,12 +279,14 @@ pub(crate) fn longest_still(series: &Series) -> usize {
 fn spikes(values: &[f64]) -> usize {
     let usual = stats::median(values.windows(2).map(|pair| (pair[1] - pair[0]).abs()));
     let border = 25.0 * usual;
-    if !(border > 0.0) {
+    if border.is_nan() || border <= 0.0 {
         return 0;
     }
     let jumps = |three: &&[f64]| {
         let (up, down) = (three[1] - three[0], three[1] - three[2]);
-        up.signum() == down.signum() && up.abs().min(down.abs()) > border && (three[0] - three[2]).abs() < 0.2 * border
+        up.signum() == down.signum()
+            && up.abs().min(down.abs()) > border
+            && (three[0] - three[2]).abs() < 0.2 * border
     };
     values.windows(3).filter(jumps).count()
 }
@@ -243,7 +298,11 @@ pub fn short(value: f64) -> String {
     }
     let digits = (3 - value.abs().log10().floor() as i32).clamp(0, 9);
     let text = format!("{value:.*}", digits as usize);
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]

@@ -36,11 +36,19 @@ fn a_worn_bearing_is_named_with_its_time() {
         .measurement("temperature", temperature));
     let worst = detection.worst().unwrap();
     assert_eq!(worst.title, "vibration");
-    assert!(worst.anomaly > 2.0 && worst.above && worst.new_extreme, "{worst:?}");
+    assert!(
+        worst.anomaly > 2.0 && worst.above && worst.new_extreme,
+        "{worst:?}"
+    );
     assert!((worst.for_h - 98.0 / 6.0).abs() < 1.0, "{}", worst.for_h);
     assert!(worst.expected_low < 2.0 && worst.expected_high > 2.0 && worst.value > 3.0);
     let shares = detection.shares();
-    assert!(shares.iter().any(|(channel, share)| *channel == ChannelId(1) && *share > 0.99), "{shares:?}");
+    assert!(
+        shares
+            .iter()
+            .any(|(channel, share)| *channel == ChannelId(1) && *share > 0.99),
+        "{shares:?}"
+    );
 }
 
 #[test]
@@ -53,21 +61,53 @@ fn one_spike_is_no_deviation() {
 
 #[track_caller]
 fn check_guard(broken: impl Fn(usize) -> f64, expect: &str) {
-    let (_, detection) =
-        run(Machine::new(400).measurement("flow", broken).measurement("vibration", vibration).measurement("temperature", temperature));
-    assert!(detection.notes.iter().any(|note| note.contains(expect)), "{:?} lacks `{expect}`", detection.notes);
-    assert!(detection.anomaly < 1.0, "{} with {:?}", detection.anomaly, detection.notes);
+    let (_, detection) = run(Machine::new(400)
+        .measurement("flow", broken)
+        .measurement("vibration", vibration)
+        .measurement("temperature", temperature));
+    assert!(
+        detection.notes.iter().any(|note| note.contains(expect)),
+        "{:?} lacks `{expect}`",
+        detection.notes
+    );
+    assert!(
+        detection.anomaly < 1.0,
+        "{} with {:?}",
+        detection.anomaly,
+        detection.notes
+    );
     assert!(detection.channels.iter().all(|verdict| verdict.title != "flow"));
 }
 
 #[test]
 fn bad_channels_are_said_and_not_judged() {
     check_guard(|_| 7.0, "flow is not judged: constant in the baseline window");
-    check_guard(|_| f64::NAN, "flow is not judged: no readings in the baseline window");
-    check_guard(|i| if i < 5 { 1.0 } else { f64::NAN }, "flow is not judged: only 5 steps");
-    check_guard(|i| if i < 350 { 5.0 + noise(i) } else { 5.0 }, "flow: stuck at 5 for 50 steps");
-    check_guard(|i| if i < 350 { 5.0 + noise(i) } else { f64::NAN }, "flow: no current readings");
-    check_guard(|i| if i > 300 && i % 4 == 0 { 900.0 } else { 5.0 + noise(i) }, "flow: spikes in");
+    check_guard(
+        |_| f64::NAN,
+        "flow is not judged: no readings in the baseline window",
+    );
+    check_guard(
+        |i| if i < 5 { 1.0 } else { f64::NAN },
+        "flow is not judged: only 5 steps",
+    );
+    check_guard(
+        |i| if i < 350 { 5.0 + noise(i) } else { 5.0 },
+        "flow: stuck at 5 for 50 steps",
+    );
+    check_guard(
+        |i| if i < 350 { 5.0 + noise(i) } else { f64::NAN },
+        "flow: no current readings",
+    );
+    check_guard(
+        |i| {
+            if i > 300 && i % 4 == 0 {
+                900.0
+            } else {
+                5.0 + noise(i)
+            }
+        },
+        "flow: spikes in",
+    );
 }
 
 #[test]
@@ -82,17 +122,33 @@ fn what_a_machine_does_at_another_speed_is_no_deviation() {
     // The vibration of the fast regime at the slow speed is one.
     let (_, detection) = run(Machine::new(600)
         .setting("speed", move |i| speed(i) + 0.1 * noise(i))
-        .measurement("vibration", move |i| if i > 576 { 4.5 } else { speed(i) / 20.0 } + 0.05 * noise(i + 7)));
-    assert!(detection.channels.is_empty() || detection.anomaly > 1.0 || speed(599) > 60.0, "{detection:?}");
+        .measurement(
+            "vibration",
+            move |i| if i > 576 { 4.5 } else { speed(i) / 20.0 } + 0.05 * noise(i + 7),
+        ));
+    assert!(
+        detection.channels.is_empty() || detection.anomaly > 1.0 || speed(599) > 60.0,
+        "{detection:?}"
+    );
 }
 
 #[test]
 fn an_unknown_way_to_run_is_said() {
     let (_, detection) = run(Machine::new(400)
-        .state("mode", |i| if i > 380 { 9.0 } else { f64::from(u8::from(i % 60 < 30)) })
+        .state("mode", |i| {
+            if i > 380 {
+                9.0
+            } else {
+                f64::from(u8::from(i % 60 < 30))
+            }
+        })
         .measurement("vibration", vibration));
     assert_eq!(detection.regime, None);
-    assert!(detection.notes[0].contains("has not seen"), "{:?}", detection.notes);
+    assert!(
+        detection.notes[0].contains("has not seen"),
+        "{:?}",
+        detection.notes
+    );
     assert_eq!(detection.anomaly, 0.0);
 }
 
@@ -106,7 +162,10 @@ fn too_little_history_is_said() {
 
 #[test]
 fn the_same_window_gives_the_same_bits_and_the_artifact_keeps_them() {
-    let window = Machine::new(500).measurement("vibration", vibration).measurement("temperature", temperature).window();
+    let window = Machine::new(500)
+        .measurement("vibration", vibration)
+        .measurement("temperature", temperature)
+        .window();
     let one = Baseline::learn(&window.head(HEALTHY)).unwrap();
     assert_eq!(one, Baseline::learn(&window.head(HEALTHY)).unwrap());
     let text = serde_json::to_string(&one).unwrap();
@@ -118,7 +177,14 @@ fn the_same_window_gives_the_same_bits_and_the_artifact_keeps_them() {
 
 #[test]
 fn numbers_for_people() {
-    for (value, text) in [(0.0, "0"), (4.2, "4.2"), (1589.7012, "1590"), (0.076_543_2, "0.07654"), (-2.5, "-2.5"), (100.0, "100")] {
+    for (value, text) in [
+        (0.0, "0"),
+        (4.2, "4.2"),
+        (1589.7012, "1590"),
+        (0.076_543_2, "0.07654"),
+        (-2.5, "-2.5"),
+        (100.0, "100"),
+    ] {
         assert_eq!(short(value), text);
     }
 }

@@ -5,7 +5,13 @@ use super::*;
 const NAN: f64 = f64::NAN;
 
 fn compute(value: &[f64]) -> SeriesFeatures {
-    SeriesFeatures::compute(&[Input { value, z: value, steps_per_hour: 6.0 }]).unwrap().remove(0)
+    SeriesFeatures::compute(&[Input {
+        value,
+        z: value,
+        steps_per_hour: 6.0,
+    }])
+    .unwrap()
+    .remove(0)
 }
 
 /// The named feature at the last step; NaN = null.
@@ -61,7 +67,11 @@ fn a_straight_line_has_its_slope_per_hour_and_a_spike_hardly_moves_it() {
 #[test]
 fn series_do_not_see_each_other() {
     let (a, b) = (vec![1.0; 30], (0..50).map(f64::from).collect::<Vec<_>>());
-    let input = |value| Input { value, z: value, steps_per_hour: 1.0 };
+    let input = |value| Input {
+        value,
+        z: value,
+        steps_per_hour: 1.0,
+    };
     let both = SeriesFeatures::compute(&[input(&a[..]), input(&b[..])]).unwrap();
     for (together, alone) in both.iter().zip([&a, &b]) {
         let alone = SeriesFeatures::compute(&[input(&alone[..])]).unwrap();

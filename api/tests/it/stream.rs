@@ -36,16 +36,20 @@ impl Events {
         }
     }
 
-    /// Kind, id and data of the next one; `None` when the stream ended.
+    /// Kind, id and data of the next one; `None` when the stream ended. A new stream may begin with
+    /// what was committed just before it, while an older transaction was open anywhere on the server:
+    /// the plant's own event, which has no data, is passed over.
     async fn next(&mut self) -> Option<(String, String, Value)> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Some(event);
+            while let Some(event) = self.ready.pop_front() {
+                if event.2["data"] != json!({}) {
+                    return Some(event);
+                }
             }
             let chunk = tokio::time::timeout(PATIENCE, self.response.chunk())
                 .await
                 .expect("an event in time");
-            let chunk = chunk.ok().flatten()?;
+            let chunk = chunk.expect("the stream ends in order")?;
             self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());
             while let Some(end) = self.buffer.find("\n\n") {
                 let block: String = self.buffer.drain(..end + 2).collect();

@@ -6,8 +6,8 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::artifact::{Card, Envelope};
-use crate::asset::{AssetStatus, ChannelKind};
 use crate::assessment::Assessment;
+use crate::asset::{AssetStatus, ChannelKind};
 use crate::id::{AssetClassId, AssetId, ChannelId, FailureModeId, ModelVersionId, TenantId};
 use crate::time::Timestamp;
 
@@ -85,7 +85,12 @@ pub async fn claim_due(
 ///
 /// # Errors
 /// When the database does.
-pub async fn finish_claim(connection: &mut PgConnection, asset: AssetId, worker: Uuid, now: Timestamp) -> Result<bool> {
+pub async fn finish_claim(
+    connection: &mut PgConnection,
+    asset: AssetId,
+    worker: Uuid,
+    now: Timestamp,
+) -> Result<bool> {
     let done = sqlx::query(
         "UPDATE assessment_schedule SET last_at = $3, failures = 0, last_error = NULL, claimed_by = NULL, claimed_until = NULL
          WHERE asset_id = $1 AND claimed_by = $2",
@@ -148,7 +153,9 @@ pub async fn wake_by_outbox(connection: &mut PgConnection, after: i64, now: Time
 /// # Errors
 /// When the database does.
 pub async fn outbox_head(connection: &mut PgConnection) -> Result<i64> {
-    sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM outbox").fetch_one(connection).await
+    sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM outbox")
+        .fetch_one(connection)
+        .await
 }
 
 /// Seconds since the most overdue asset was due (0 = none is) and how many assets failed last time.
@@ -204,7 +211,11 @@ pub struct AssetFacts {
 ///
 /// # Errors
 /// When the database does.
-pub async fn asset_facts(connection: &mut PgConnection, asset: AssetId, at: Timestamp) -> Result<Option<AssetFacts>> {
+pub async fn asset_facts(
+    connection: &mut PgConnection,
+    asset: AssetId,
+    at: Timestamp,
+) -> Result<Option<AssetFacts>> {
     sqlx::query_as(
         "SELECT a.id AS asset_id, a.tenant_id, a.name, a.class_id, c.name AS class_name, c.weibull_shape, c.weibull_scale_h,
                 a.status, a.installed_at, a.downtime_cost_per_h,
@@ -309,7 +320,11 @@ pub async fn failure_modes(connection: &mut PgConnection, class: AssetClassId) -
 ///
 /// # Errors
 /// When the database does.
-pub async fn class_lives(connection: &mut PgConnection, class: AssetClassId, at: Timestamp) -> Result<Vec<(f64, bool)>> {
+pub async fn class_lives(
+    connection: &mut PgConnection,
+    class: AssetClassId,
+    at: Timestamp,
+) -> Result<Vec<(f64, bool)>> {
     sqlx::query_as(
         "WITH life AS (
              SELECT a.id, a.installed_at,
@@ -497,7 +512,10 @@ pub struct NewModel<'a> {
 ///
 /// # Errors
 /// When the database does, or another process stored the same version first.
-pub async fn insert_champion(connection: &mut PgConnection, model: &NewModel<'_>) -> Result<(ModelVersionId, i32)> {
+pub async fn insert_champion(
+    connection: &mut PgConnection,
+    model: &NewModel<'_>,
+) -> Result<(ModelVersionId, i32)> {
     sqlx::query(
         "UPDATE model_version SET status = 'retired'
          WHERE tenant_id = $1 AND name = $2 AND scope = $3 AND status = 'champion'",
@@ -528,7 +546,8 @@ pub async fn insert_champion(connection: &mut PgConnection, model: &NewModel<'_>
 }
 
 /// What stands for the model where there is none yet. Built in, hence without a tenant.
-pub const NO_MODEL: ModelVersionId = ModelVersionId::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
+pub const NO_MODEL: ModelVersionId =
+    ModelVersionId::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
 
 /// Makes sure that [`NO_MODEL`] has its row.
 ///
@@ -627,7 +646,7 @@ pub async fn write_features(
     Ok(written.rows_affected() == 1)
 }
 
-/// The newest assessment whose window ended before a moment, in short.
+/// The newest assessment whose window ended at a moment or before, in short.
 #[derive(Clone, Copy, Debug, PartialEq, sqlx::FromRow)]
 pub struct Previous {
     pub window_end: Timestamp,
@@ -635,20 +654,19 @@ pub struct Previous {
     pub anomaly: Option<f64>,
 }
 
-///
 /// # Errors
 /// When the database does.
 pub async fn previous(
     connection: &mut PgConnection,
     asset: AssetId,
-    before: Timestamp,
+    until: Timestamp,
 ) -> Result<Option<Previous>> {
     sqlx::query_as(
-        "SELECT window_end, health, anomaly FROM assessment WHERE asset_id = $1 AND window_end < $2
+        "SELECT window_end, health, anomaly FROM assessment WHERE asset_id = $1 AND window_end <= $2
          ORDER BY window_end DESC, assessed_at DESC LIMIT 1",
     )
     .bind(asset)
-    .bind(before)
+    .bind(until)
     .fetch_optional(connection)
     .await
 }

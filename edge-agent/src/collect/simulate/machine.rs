@@ -111,6 +111,7 @@ pub struct Machine {
     kind: Kind,
     key: [u8; 32],
     size: f64,
+    continuous: bool,
     /// Small differences between machines of one kind, around 1.
     trim: [f64; 4],
     wear: Vec<Wear>,
@@ -148,6 +149,7 @@ impl Machine {
             kind: config.machine,
             key,
             size: config.size,
+            continuous: config.continuous,
             trim,
             wear: config.wear.clone(),
             first_start,
@@ -191,7 +193,7 @@ impl Machine {
             Kind::Hvac if weekend => ((8.0..18.0).contains(&hour), 0.4),
             Kind::Hvac => ((5.0..21.0).contains(&hour), 0.5 + 0.4 * bell(14.0, 4.0)),
         };
-        if on {
+        if on || self.continuous {
             (level + wander).clamp(0.25, 1.05)
         } else {
             0.0

@@ -10,6 +10,7 @@
 //! history_step_s = 600
 //! live_every_s = 1.0           # … then one row each
 //! size = 1.0                   # scales power and flow
+//! continuous = false           # true: never switched off
 //! hours_at_start = 12000       # of the run-hour counter, and
 //! kwh_at_start = 250000        # of the energy counter
 //!
@@ -62,6 +63,9 @@ pub struct Config {
     pub live_every_s: f64,
     #[serde(default = "default_size")]
     pub size: f64,
+    /// Runs day and night, at a load that follows the clock.
+    #[serde(default)]
+    pub continuous: bool,
     #[serde(default)]
     pub hours_at_start: f64,
     #[serde(default)]
@@ -218,6 +222,7 @@ mod tests {
             history_step_s: 600.0,
             live_every_s: 1.0,
             size: 1.0,
+            continuous: false,
             hours_at_start: 100.0,
             kwh_at_start: 0.0,
             wear: Vec::new(),
