@@ -125,7 +125,10 @@ fn a_trend_gives_a_remaining_life_near_the_truth() {
     let [day, week, month] = &prognosis.p_fail[..] else {
         panic!("three horizons")
     };
-    assert!(day.p < 0.2 && week.p > 0.7 && month.p > 0.85 && month.high < 1.0, "{day:?} {week:?}");
+    assert!(
+        day.p < 0.2 && week.p > 0.7 && month.p > 0.85 && month.high < 1.0,
+        "{day:?} {week:?}"
+    );
     assert!(
         week.basis
             .contains("trend of vibration_de towards its limit of 5"),
