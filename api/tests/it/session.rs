@@ -183,7 +183,7 @@ async fn keys_do_what_their_scopes_say_until_they_end() {
         created_by: None,
         expires_at: Some(Timestamp::now() - std::time::Duration::from_secs(1)),
     };
-    create_api_key(&mut *server.database.owner.acquire().await.unwrap(), &new)
+    create_api_key(&mut server.database.owner.acquire().await.unwrap(), &new)
         .await
         .unwrap();
     server

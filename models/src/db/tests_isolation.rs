@@ -51,8 +51,8 @@ async fn no_table_shows_another_tenants_rows() {
                     (SELECT e.enumlabel::text FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid
                      WHERE t.typname = udt_name ORDER BY e.enumsortorder LIMIT 1)
              FROM information_schema.columns
-             WHERE table_schema = 'public' AND table_name = $1 AND is_nullable = 'NO' AND column_default IS NULL
-               AND is_identity = 'NO'",
+             WHERE table_schema = 'public' AND table_name = $1 AND is_identity = 'NO'
+               AND (column_name = 'tenant_id' OR (is_nullable = 'NO' AND column_default IS NULL))",
         )
         .bind(table)
         .fetch_all(&mut *owner)
