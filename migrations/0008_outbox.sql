@@ -38,3 +38,4 @@ CREATE TABLE idempotency_key (
     created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, credential, route, key)
 );
+CREATE INDEX idempotency_key_age_idx ON idempotency_key (tenant_id, created_at);

@@ -5,6 +5,7 @@
 //! connection, so a handler can't forget to ask.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -339,6 +340,22 @@ impl<P: Needs, T: DeserializeOwned> FromRequest<App> for Command<P, T> {
     }
 }
 
+/// Waits a little for a first request with the same key: one that failed or was answered a moment ago
+/// gives its claim up only when its transaction has ended.
+async fn claim_soon(
+    db: &mut PgConnection,
+    of: KeyOf<'_>,
+    fingerprint: &[u8; 32],
+) -> Result<Seen, sqlx::Error> {
+    for _ in 0..10 {
+        match idempotency::claim(db, of, fingerprint).await? {
+            Seen::InFlight => tokio::time::sleep(Duration::from_millis(25)).await,
+            seen => return Ok(seen),
+        }
+    }
+    Ok(Seen::InFlight)
+}
+
 enum Refusal {
     Problem(Problem),
     Replay(Response),
@@ -381,7 +398,7 @@ impl<P: Needs, T: DeserializeOwned> Command<P, T> {
                 route: &route,
                 key: &key,
             };
-            match idempotency::claim(tenant.db(), of, &fingerprint).await? {
+            match claim_soon(tenant.db(), of, &fingerprint).await? {
                 Seen::New => {
                     claim = Some(Claim {
                         key,

@@ -43,6 +43,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const BATCH: i64 = 200;
 /// When an older transaction is still open, its rows can't be shown yet: look again so soon.
 const HELD: Duration = Duration::from_millis(200);
+/// Notifications within this time are answered by one reading.
+const GATHER: Duration = Duration::from_millis(30);
 /// Without a notification, in case one was lost with its connection.
 const SELDOM: Duration = Duration::from_secs(30);
 
@@ -207,7 +209,12 @@ fn follow(
             tokio::select! {
                 () = app.shutdown().cancelled() => break,
                 () = tokio::time::sleep(next) => {}
-                changed = wake.changed() => if changed.is_err() { break },
+                changed = wake.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    tokio::time::sleep(GATHER).await;
+                }
             }
         }
     }

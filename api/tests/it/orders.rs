@@ -1,5 +1,6 @@
 //! Orders given twice, orders given on old knowledge.
 
+use models::db::idempotency::{self, KeyOf, Seen};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -71,6 +72,31 @@ async fn orders_that_come_at_once_are_carried_out_once() {
     assert_eq!(made, 1);
     let tickets = server.get("/v1/tickets", &token).await.expect(200);
     assert_eq!(tickets["data"].as_array().unwrap().len(), 2);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_order_whose_first_one_still_runs_is_told_so() {
+    let server = Server::start().await;
+    let plant = server.plant("north").await;
+    let token = server.sign_in(&plant.email("admin")).await;
+    let of = KeyOf {
+        tenant: plant.tenant,
+        credential: &plant.admin.to_string(),
+        route: "POST /v1/assets",
+        key: "slow",
+    };
+    let mut first = server.database.owner.begin().await.unwrap();
+    assert_eq!(
+        idempotency::claim(&mut first, of, &[0; 32]).await.unwrap(),
+        Seen::New
+    );
+    let body = json!({ "name": "P-7", "site_id": plant.site, "class": "pump" });
+    let reply = keyed(&server, &token, "slow", &body).await;
+    assert_eq!(reply.header("retry-after"), "1");
+    reply.refused(409, "in-flight");
+    first.rollback().await.unwrap();
+    keyed(&server, &token, "slow", &body).await.expect(201);
     server.stop().await;
 }
 

@@ -8,7 +8,6 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::id::TenantId;
-use crate::time::Timestamp;
 
 /// Whose key for what. The same key of another credential or for another route is another key.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +70,7 @@ pub async fn claim(
     })
 }
 
-/// Keeps an answer.
+/// Keeps an answer, and forgets the tenant's answers that are older than two days.
 ///
 /// # Errors
 /// When the database does.
@@ -93,19 +92,13 @@ pub async fn store(
     .bind(&fingerprint[..])
     .bind(i16::try_from(status).unwrap_or(200))
     .bind(body)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "DELETE FROM idempotency_key WHERE tenant_id = $1 AND created_at < now() - interval '2 days'",
+    )
+    .bind(of.tenant)
     .execute(connection)
     .await?;
     Ok(())
-}
-
-/// Forgets answers older than `before` and tells how many.
-///
-/// # Errors
-/// When the database does.
-pub async fn prune(connection: &mut PgConnection, before: Timestamp) -> Result<u64, sqlx::Error> {
-    let done = sqlx::query("DELETE FROM idempotency_key WHERE created_at < $1")
-        .bind(before)
-        .execute(connection)
-        .await?;
-    Ok(done.rows_affected())
 }

@@ -95,7 +95,7 @@ function AlarmActions({ a }: { a: Alarm }) {
   const label = `${a.rule.name} on ${a.asset.name}`;
   return (
     <span class="row actions-cell">
-      {!a.acked_at && may('alarms:act') && <button type="button" class="btn small" disabled={action.busy} aria-label={`Acknowledge ${label}`} onClick={() => act('ack', {}, 'Acknowledged')}>Acknowledge</button>}
+      {!a.acked_at && a.active_at && may('alarms:act') && <button type="button" class="btn small" disabled={action.busy} aria-label={`Acknowledge ${label}`} onClick={() => act('ack', {}, 'Acknowledged')}>Acknowledge</button>}
       {a.condition !== 'inactive' && may('alarms:act') && (a.suppression === 'shelved'
         ? <button type="button" class="btn small" disabled={action.busy} aria-label={`Take back ${label}`} onClick={() => act('unshelve', {}, 'Taken back from the shelf')}>Unshelve</button>
         : <button type="button" class="btn small quiet" aria-label={`Shelve ${label}`} onClick={() => setShelving(true)}>Shelve</button>)}

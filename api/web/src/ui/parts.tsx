@@ -136,7 +136,7 @@ export function Problem({ error, retry }: { error: ApiError; retry?: (() => void
 }
 
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
-  return <div class="state"><h3>{title}</h3>{children}</div>;
+  return <div class="state"><h2>{title}</h2>{children}</div>;
 }
 
 export function Loading({ rows = 4, label = 'Loading' }: { rows?: number; label?: string }) {

@@ -212,7 +212,7 @@ test('cases, tickets and dead letters open', async () => {
     await go(page, list);
     const first = await page.$('table a.strong');
     if (!first) {
-      assert.ok(await page.$('.state h3'), `${list} is empty and does not say so`);
+      assert.ok(await page.$('.state h2, .state h3'), `${list} is empty and does not say so`);
       continue;
     }
     await first.click();
