@@ -7,6 +7,7 @@ pub mod advise;
 pub mod alarms;
 pub mod assess;
 pub mod backtest;
+pub mod bench;
 pub mod boost;
 pub mod config;
 pub mod detect;

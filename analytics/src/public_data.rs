@@ -136,11 +136,11 @@ fn cmapss_engines_fall_towards_their_end() {
     let (mut fallen, mut early, mut late) = (0, Vec::new(), Vec::new());
     for rows in &units {
         let mut machine = Machine::new(rows.len());
-        for setting in 2..5 {
-            machine = machine.setting(&format!("setting {}", setting - 1), |i| rows[i][setting]);
+        for number in 1..=3 {
+            machine = machine.setting(&format!("setting {number}"), |i| rows[i][number + 1]);
         }
-        for sensor in 5..26 {
-            machine = machine.measurement(&format!("sensor {}", sensor - 4), |i| rows[i][sensor]);
+        for number in 1..=21 {
+            machine = machine.measurement(&format!("sensor {number}"), |i| rows[i][number + 4]);
         }
         let window = machine.window();
         let baseline = Baseline::learn(&window.head(50)).unwrap();

@@ -237,7 +237,11 @@ async fn computing_again_gives_the_same_bits_and_one_row() {
     );
     // The windows between the baseline and the newest one were filled, and told nobody.
     assert!((20..40).contains(&rig.count("SELECT count(*) FROM assessment").await));
-    assert_eq!(rig.count("SELECT count(*) FROM outbox WHERE kind = 'asset.health_changed'").await, 1);
+    assert_eq!(
+        rig.count("SELECT count(*) FROM outbox WHERE kind = 'asset.health_changed'")
+            .await,
+        1
+    );
     // Later readings come: another window, another row, the same model.
     let later = rig.assess(machine, 24.0 * 10.5).await;
     assert_eq!(later.model, first.model);
@@ -512,5 +516,34 @@ async fn silence_raises_a_no_data_alarm_by_the_clock() {
             .await,
         1
     );
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn old_assessments_are_thinned_to_one_an_hour_and_then_go() {
+    let rig = Rig::new().await;
+    let machine = rig.plant.machine("m").await;
+    rig.readings(machine.channel, 24.0, healthy).await;
+    for step in 60..144 {
+        rig.assess(machine, (f64::from(step) + 0.5) / 6.0).await;
+    }
+    let all = rig.count("SELECT count(*) FROM assessment").await;
+    assert!(all >= 84, "{all}");
+    let mut connection = rig.pool.acquire().await.unwrap();
+    // The last six hours stay whole, the six before are thinned, what is older goes.
+    db::thin(&mut connection, after_hours(18.0), after_hours(12.0))
+        .await
+        .unwrap();
+    drop(connection);
+    let kept: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT extract(hour FROM window_end)::int8 AS hour, count(*) FROM assessment GROUP BY 1 ORDER BY 1",
+    )
+    .fetch_all(&rig.database.owner)
+    .await
+    .unwrap();
+    let expect: Vec<(i64, i64)> = (12..24)
+        .map(|hour| (hour, if hour < 18 { 1 } else { 6 }))
+        .collect();
+    assert_eq!(kept, expect);
     rig.end().await;
 }

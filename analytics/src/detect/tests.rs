@@ -112,7 +112,7 @@ fn bad_channels_are_said_and_not_judged() {
 
 #[test]
 fn what_a_machine_does_at_another_speed_is_no_deviation() {
-    let speed = |i: usize| if (i / 48) % 2 == 0 { 50.0 } else { 90.0 };
+    let speed = |i: usize| if (i / 48).is_multiple_of(2) { 50.0 } else { 90.0 };
     let machine = Machine::new(600)
         .setting("speed", move |i| speed(i) + 0.1 * noise(i))
         .measurement("vibration", move |i| speed(i) / 20.0 + 0.05 * noise(i + 7));

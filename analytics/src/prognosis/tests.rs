@@ -158,15 +158,9 @@ fn the_mode_is_the_one_whose_channels_deviate() {
     let prognosis = prognose(&life(), &modes, Some((&detection, &window)));
     assert_eq!(prognosis.mode, Some(1));
     let month = prognosis.p_fail.last().unwrap();
-    assert!(
-        month.p > 0.9
-            && month
-                .basis
-                .contains("bearing wear: 72 h from detectable to failed")
-            || month.basis.contains("3 d from"),
-        "{}",
-        month.basis
-    );
+    assert!(month.p > 0.85, "{month:?}");
+    let words = "bearing wear: 3 d from detectable to failed";
+    assert!(month.basis.contains(words), "{}", month.basis);
     assert_eq!(
         prognose(&life(), &modes[..1], Some((&detection, &window))).mode,
         None

@@ -419,6 +419,43 @@ pub async fn cadences(
     .await
 }
 
+/// One channel's readings as they are, in order of time. Columns of equal length.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct RawColumns {
+    pub channel_id: ChannelId,
+    pub ts: Vec<Timestamp>,
+    pub value: Vec<f64>,
+}
+
+/// Readings with `from < ts <= to` that are not bad; `None` when there are more than `most` of them.
+///
+/// # Errors
+/// When the database does.
+pub async fn raw(
+    connection: &mut PgConnection,
+    channels: &[ChannelId],
+    from: Timestamp,
+    to: Timestamp,
+    most: i64,
+) -> Result<Option<Vec<RawColumns>>> {
+    let columns: Vec<RawColumns> = sqlx::query_as(
+        "SELECT channel_id, array_agg(ts ORDER BY ts) AS ts, array_agg(value ORDER BY ts) AS value
+         FROM (SELECT channel_id, ts, value FROM reading
+               WHERE channel_id = ANY ($1) AND ts > $2 AND ts <= $3 AND quality < 2 LIMIT $4) r
+         GROUP BY channel_id ORDER BY channel_id",
+    )
+    .bind(channels.iter().map(|channel| channel.0).collect::<Vec<_>>())
+    .bind(from)
+    .bind(to)
+    .bind(most.saturating_add(1))
+    .fetch_all(connection)
+    .await?;
+    let rows: usize = columns.iter().map(|column| column.ts.len()).sum();
+    Ok(i64::try_from(rows)
+        .is_ok_and(|rows| rows <= most)
+        .then_some(columns))
+}
+
 /// One channel's readings, summed up over equal steps; only steps that have any. Columns of equal
 /// length, made by the server, so that no object stands for a reading.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
