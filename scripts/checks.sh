@@ -34,9 +34,67 @@ run_tests() {
     fi
     if [ -n "$browser" ]; then
         step "Browser tests ($CHROMIUM)"
-        NO_COLOR=1 npm --prefix "$WEB" run --silent test:browser </dev/null 2>&1 | tee -a "$log" || failed=yes
+        browser_tests 2>&1 | tee -a "$log" || failed=yes
     fi
     summarise "$log" "$failed"
+}
+
+# The pages in a real browser, against the demo plant in a database, on ports and in a folder of its own. A subshell: its
+# processes and its database go with it, however it ends.
+browser_tests() (
+    local url name dir http mqtt config started
+    url=$DATABASE_URL name=fw_browser_$$ dir=$(mktemp -d) pids=()
+    http=$(unused_port 18080) mqtt=$(unused_port 18830)
+    cleanup() {
+        [ "${#pids[@]}" -eq 0 ] || { kill "${pids[@]}" && wait "${pids[@]}"; } 2>/dev/null || true
+        "$(db_psql)" "$url" -Xqc "DROP DATABASE IF EXISTS $name WITH (FORCE)" >&2
+        rm -rf "$dir"
+    }
+    trap cleanup EXIT
+    "$(db_psql)" "$url" -Xqc "CREATE DATABASE $name" >&2
+    DATABASE_URL=$(db_url_named "$url" "$name")
+    export DATABASE_URL FOREWARN__API__LISTEN=127.0.0.1:$http FOREWARN__INGEST__LISTEN=127.0.0.1:$mqtt
+    # A quicker round, and sign-ins of this waiting beside those of the tests.
+    export FOREWARN__ANALYTICS__INTERVAL_S=10 FOREWARN__API__SIGNINS_PER_MINUTE=1000
+    "$FOREWARN_BIN_DIR/forewarn" migrate
+    "$FOREWARN_BIN_DIR/forewarn" demo prepare --dir "$dir" --uplink "mqtt://127.0.0.1:$mqtt" --data "$ROOT/demo/data"
+    "$FOREWARN_BIN_DIR/forewarn" serve >"$dir/serve.log" 2>&1 </dev/null &
+    pids+=($!)
+    for config in "$dir"/agents/*.toml; do
+        "$FOREWARN_BIN_DIR/forewarn-edge" run --config "$config" >"$dir/$(basename "$config").log" 2>&1 </dev/null &
+        pids+=($!)
+    done
+    # Until the tenant that a sign-in opens has what the tests look at: an assessed asset, an alarm, a ticket.
+    started=$SECONDS
+    until demo_shows "http://127.0.0.1:$http" "$dir/signin.json"; do
+        if [ $((SECONDS - started)) -gt 300 ]; then
+            tail -n 20 "$dir"/*.log
+            die "the demo shows no alarm and ticket after 300 s"
+        fi
+        sleep 3
+    done
+    say "The demo is ready after $((SECONDS - started)) s"
+    NO_COLOR=1 FOREWARN_URL=http://127.0.0.1:$http FOREWARN_EMAIL=$(json_text email "$dir/signin.json") \
+        FOREWARN_PASSWORD=$(json_text password "$dir/signin.json") \
+        npm --prefix "$WEB" run --silent test:browser </dev/null || { tail -n 20 "$dir/serve.log"; exit 1; }
+)
+
+# Whether the demo's own tenant has assessed assets, alarms and tickets by now.
+demo_shows() {
+    local base=$1 signin=$2 token path
+    token=$(curl -fs "$base/v1/sign-in" -H 'content-type: application/json' \
+        -d "{\"email\":\"$(json_text email "$signin")\",\"password\":\"$(json_text password "$signin")\"}" |
+        sed -nE 's/.*"token":"([^"]*)".*/\1/p') || return 1
+    for path in 'assets?health_below=101' 'alarms?state=all' tickets; do
+        curl -fs "$base/v1/$path" -H "Authorization: Bearer $token" | grep -q '"data":\[{' || return 1
+    done
+}
+
+# The first port from the given one on that nobody listens on.
+unused_port() {
+    local port=$1
+    while [ -n "$(port_listeners "$port")" ]; do port=$((port + 1)); done
+    echo "$port"
 }
 
 # Adds up the result lines of cargo ("test result: ok. 12 passed; 0 failed; …"), of vitest ("Tests  1 failed | 11 passed")

@@ -11,12 +11,16 @@ use crate::{demo, status};
 
 /// Readings from the field in, health, failure probability and the one ticket that is needed out.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = "Examples:
+#[command(
+    version,
+    about,
+    after_help = "Examples:
   forewarn migrate                      bring the database's schema up to date
   forewarn serve                        everything in one process
   forewarn serve --config site.toml     with a configuration of one's own
   forewarn config check                 show the effective configuration, secrets hidden
-  forewarn status --json                what is stored, assessed and ticketed")]
+  forewarn status --json                what is stored, assessed and ticketed"
+)]
 pub struct Cli {
     /// Configuration file; its keys win over the defaults, FOREWARN__SECTION__KEY wins over both.
     #[arg(long, global = true, value_name = "FILE", env = "FOREWARN_CONFIG")]
@@ -101,7 +105,8 @@ impl Cli {
                 }
             }
             Command::Demo(DemoCommand::Prepare { dir, uplink, data }) => {
-                let prepared = runtime.block_on(demo::prepare(&config.database.address()?, &dir, &uplink, &data))?;
+                let prepared =
+                    runtime.block_on(demo::prepare(&config.database.address()?, &dir, &uplink, &data))?;
                 println!("{prepared}");
             }
         }

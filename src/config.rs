@@ -34,7 +34,11 @@ pub struct Database {
 }
 
 fn hidden<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(if secret.expose_secret().is_empty() { "" } else { "(hidden)" })
+    serializer.serialize_str(if secret.expose_secret().is_empty() {
+        ""
+    } else {
+        "(hidden)"
+    })
 }
 
 impl Database {

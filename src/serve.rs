@@ -22,10 +22,26 @@ pub struct Services {
 }
 
 impl Services {
-    pub const ALL: Self = Self { ingest: true, analytics: true, api: true };
-    pub const INGEST: Self = Self { ingest: true, analytics: false, api: false };
-    pub const ANALYTICS: Self = Self { ingest: false, analytics: true, api: false };
-    pub const API: Self = Self { ingest: false, analytics: false, api: true };
+    pub const ALL: Self = Self {
+        ingest: true,
+        analytics: true,
+        api: true,
+    };
+    pub const INGEST: Self = Self {
+        ingest: true,
+        analytics: false,
+        api: false,
+    };
+    pub const ANALYTICS: Self = Self {
+        ingest: false,
+        analytics: true,
+        api: false,
+    };
+    pub const API: Self = Self {
+        ingest: false,
+        analytics: false,
+        api: true,
+    };
 }
 
 /// How long tasks may take to stop before the process gives up on them.
@@ -44,27 +60,47 @@ pub async fn run(config: Config, services: Services) -> anyhow::Result<()> {
 
     let mut supervisor = Supervisor::new(shutdown.clone());
     if services.ingest {
-        let listener = bind(&config.ingest.listen).await.context("MQTT front door (ingest.listen)")?;
+        let listener = bind(&config.ingest.listen)
+            .await
+            .context("MQTT front door (ingest.listen)")?;
         let pool = db::connect(&url, Role::Ingest, config.database.ingest_connections)?;
-        supervisor.spawn("ingest", ingest::run(config.ingest, pool, listener, shutdown.clone()));
+        supervisor.spawn(
+            "ingest",
+            ingest::run(config.ingest, pool, listener, shutdown.clone()),
+        );
     }
     if services.analytics {
         let pool = db::connect(&url, Role::Analytics, config.database.analytics_connections)?;
-        supervisor.spawn("analytics", analytics::run(config.analytics, pool, shutdown.clone()));
+        supervisor.spawn(
+            "analytics",
+            analytics::run(config.analytics, pool, shutdown.clone()),
+        );
     }
     if services.api {
         let listener = bind(&config.api.listen).await.context("HTTP API (api.listen)")?;
         let pool = db::connect(&url, Role::Api, config.database.api_connections)?;
-        supervisor.spawn("api", api::run(config.api, pool, listener, Some(metrics.clone()), shutdown.clone()));
+        supervisor.spawn(
+            "api",
+            api::run(
+                config.api,
+                pool,
+                listener,
+                Some(metrics.clone()),
+                shutdown.clone(),
+            ),
+        );
     }
     supervisor.spawn("metrics", upkeep(metrics, shutdown));
     supervisor.run(STOP_WITHIN).await
 }
 
 async fn bind(address: &str) -> anyhow::Result<TcpListener> {
-    let address: SocketAddr =
-        address.parse().with_context(|| format!("`{address}` is not an address and port such as 127.0.0.1:1883"))?;
-    TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))
+    let address: SocketAddr = address
+        .parse()
+        .with_context(|| format!("`{address}` is not an address and port such as 127.0.0.1:1883"))?;
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("can't listen on {address}"))
 }
 
 /// Histograms keep their samples until somebody drains them.

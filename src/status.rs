@@ -6,7 +6,11 @@ use sqlx::{ConnectOptions, Connection, postgres::PgConnectOptions};
 /// # Errors
 /// When the database can't be reached or has no schema.
 pub async fn read(url: &str) -> anyhow::Result<Status> {
-    let mut connection = url.parse::<PgConnectOptions>()?.application_name("forewarn-status").connect().await?;
+    let mut connection = url
+        .parse::<PgConnectOptions>()?
+        .application_name("forewarn-status")
+        .connect()
+        .await?;
     let status = status(&mut connection).await?;
     connection.close().await?;
     Ok(status)
@@ -15,7 +19,10 @@ pub async fn read(url: &str) -> anyhow::Result<Status> {
 /// The same for people: one fact a line.
 pub fn text(status: &Status) -> String {
     let closes = status.readings_received
-        == status.readings_stored + status.readings_duplicate + status.readings_conflict + status.readings_rejected;
+        == status.readings_stored
+            + status.readings_duplicate
+            + status.readings_conflict
+            + status.readings_rejected;
     format!(
         "readings    {stored} stored, {duplicate} duplicate, {conflict} in conflict, {rejected} rejected; \
          the ledger {closes}\n\
@@ -29,7 +36,9 @@ pub fn text(status: &Status) -> String {
         conflict = status.readings_conflict,
         rejected = status.readings_rejected,
         closes = if closes { "closes" } else { "DOES NOT CLOSE" },
-        last = status.last_received_at.map_or_else(|| "nothing received yet".to_owned(), |at| at.to_string()),
+        last = status
+            .last_received_at
+            .map_or_else(|| "nothing received yet".to_owned(), |at| at.to_string()),
         dead = status.dead_letters_open,
         gaps = status.gaps_open,
         assets = status.assets,

@@ -166,7 +166,10 @@ impl FromStr for ChannelId {
             .and_then(|number| number.parse().ok())
             .filter(|number| *number > 0)
             .map(Self)
-            .ok_or_else(|| IdError { prefix: "chn", text: text.to_owned() })
+            .ok_or_else(|| IdError {
+                prefix: "chn",
+                text: text.to_owned(),
+            })
     }
 }
 

@@ -78,7 +78,12 @@ impl ReadingColumns {
     }
 
     pub fn get(&self, i: usize) -> Reading {
-        Reading { channel: self.channels[i], ts: self.ts[i], value: self.values[i], quality: self.qualities[i] }
+        Reading {
+            channel: self.channels[i],
+            ts: self.ts[i],
+            value: self.values[i],
+            quality: self.qualities[i],
+        }
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Reading> + '_ {

@@ -47,7 +47,9 @@ impl Timestamp {
 
     /// The machine's clock. Domain code takes a `Timestamp`; only the edges ask for now.
     pub fn now() -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         Self::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 
@@ -72,14 +74,20 @@ impl Timestamp {
 impl Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, rhs: Duration) -> Self {
-        Self::from_micros(self.0.saturating_add(i64::try_from(rhs.as_micros()).unwrap_or(i64::MAX)))
+        Self::from_micros(
+            self.0
+                .saturating_add(i64::try_from(rhs.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
 impl Sub<Duration> for Timestamp {
     type Output = Self;
     fn sub(self, rhs: Duration) -> Self {
-        Self::from_micros(self.0.saturating_sub(i64::try_from(rhs.as_micros()).unwrap_or(i64::MAX)))
+        Self::from_micros(
+            self.0
+                .saturating_sub(i64::try_from(rhs.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -98,7 +106,9 @@ impl fmt::Debug for Timestamp {
 impl FromStr for Timestamp {
     type Err = TimestampError;
     fn from_str(text: &str) -> Result<Self, TimestampError> {
-        text.parse::<jiff::Timestamp>().map(Self::from_jiff).map_err(|_| TimestampError(text.to_owned()))
+        text.parse::<jiff::Timestamp>()
+            .map(Self::from_jiff)
+            .map_err(|_| TimestampError(text.to_owned()))
     }
 }
 
@@ -190,7 +200,12 @@ mod tests {
 
     #[test]
     fn extremes_can_be_written_and_read() {
-        for at in [Timestamp::MIN, Timestamp::MAX, Timestamp::from_micros(i64::MAX), Timestamp::from_micros(i64::MIN)] {
+        for at in [
+            Timestamp::MIN,
+            Timestamp::MAX,
+            Timestamp::from_micros(i64::MAX),
+            Timestamp::from_micros(i64::MIN),
+        ] {
             assert_eq!(at.to_string().parse(), Ok(at));
         }
     }

@@ -109,7 +109,10 @@ pub struct Conversion {
 }
 
 impl Conversion {
-    pub const IDENTITY: Self = Self { factor: 1.0, offset: 0.0 };
+    pub const IDENTITY: Self = Self {
+        factor: 1.0,
+        offset: 0.0,
+    };
 
     pub fn apply(self, value: f64) -> f64 {
         value * self.factor + self.offset
@@ -139,7 +142,11 @@ impl Unit {
         if self == to {
             return Ok(Conversion::IDENTITY);
         }
-        let refuse = |why| UnitError { from: self.0.clone(), to: to.0.clone(), why };
+        let refuse = |why| UnitError {
+            from: self.0.clone(),
+            to: to.0.clone(),
+            why,
+        };
         let (Some((_, from_dim, from_factor, from_offset)), Some((_, to_dim, to_factor, to_offset))) =
             (self.row(), to.row())
         else {
@@ -148,7 +155,10 @@ impl Unit {
         if from_dim != to_dim {
             return Err(refuse("they measure different things"));
         }
-        Ok(Conversion { factor: from_factor / to_factor, offset: (from_offset - to_offset) / to_factor })
+        Ok(Conversion {
+            factor: from_factor / to_factor,
+            offset: (from_offset - to_offset) / to_factor,
+        })
     }
 }
 
@@ -164,8 +174,14 @@ mod tests {
 
     #[track_caller]
     fn check(value: f64, from: &str, to: &str, expect: f64) {
-        let got = Unit::new(from).conversion_to(&Unit::new(to)).unwrap().apply(value);
-        assert!((got - expect).abs() < 1e-9 * expect.abs().max(1.0), "{value} {from} = {got} {to}, not {expect}");
+        let got = Unit::new(from)
+            .conversion_to(&Unit::new(to))
+            .unwrap()
+            .apply(value);
+        assert!(
+            (got - expect).abs() < 1e-9 * expect.abs().max(1.0),
+            "{value} {from} = {got} {to}, not {expect}"
+        );
     }
 
     #[test]
@@ -181,7 +197,10 @@ mod tests {
     #[test]
     fn refuses_what_can_not_be() {
         let error = Unit::new("bar").conversion_to(&Unit::new("Cel")).unwrap_err();
-        assert_eq!(error.to_string(), "can't convert `bar` to `Cel`: they measure different things");
+        assert_eq!(
+            error.to_string(),
+            "can't convert `bar` to `Cel`: they measure different things"
+        );
         assert!(Unit::new("furlong").conversion_to(&Unit::new("m")).is_err());
     }
 }

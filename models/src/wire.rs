@@ -38,7 +38,10 @@ pub struct Topic<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind<'a> {
     Batch,
-    Json { device: &'a str, channel: Option<&'a str> },
+    Json {
+        device: &'a str,
+        channel: Option<&'a str>,
+    },
     State,
     Committed,
     Error,
@@ -46,7 +49,9 @@ pub enum Kind<'a> {
 
 /// A topic that is not part of the contract.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a topic of Forewarn: expected fw/v1/{{tenant}}/{{gateway}}/batch, …/json/{{device}} or …/json/{{device}}/{{channel}}")]
+#[error(
+    "`{0}` is not a topic of Forewarn: expected fw/v1/{{tenant}}/{{gateway}}/batch, …/json/{{device}} or …/json/{{device}}/{{channel}}"
+)]
 pub struct TopicError(pub String);
 
 impl<'a> Topic<'a> {
@@ -55,7 +60,10 @@ impl<'a> Topic<'a> {
     /// hold no `+`, `#` or control character; a channel's name may hold `/`.
     pub fn parse(text: &'a str) -> Result<Self, TopicError> {
         let refuse = || TopicError(text.to_owned());
-        let rest = text.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('/')).ok_or_else(refuse)?;
+        let rest = text
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .ok_or_else(refuse)?;
         let (first, rest) = rest.split_once('/').ok_or_else(refuse)?;
         let (gateway, rest) = if first == "me" {
             (None, rest)
@@ -64,7 +72,9 @@ impl<'a> Topic<'a> {
             (Some((first, second)), rest)
         };
         let good = |name: &&str| {
-            !name.is_empty() && name.len() <= 256 && !name.contains(|c: char| c == '+' || c == '#' || c.is_control())
+            !name.is_empty()
+                && name.len() <= 256
+                && !name.contains(|c: char| c == '+' || c == '#' || c.is_control())
         };
         let kind = match rest.split_once('/') {
             None if rest == "batch" => Kind::Batch,
@@ -175,8 +185,17 @@ pub enum BatchError {
     Protobuf(#[from] prost::DecodeError),
     #[error("holds {0} readings, more than {MAX_BATCH_READINGS}: send smaller batches")]
     TooManyReadings(usize),
-    #[error("column {column} (`{device}`/`{channel}`) has {ts} time stamps, {values} values and {qualities} qualities")]
-    Ragged { column: usize, device: String, channel: String, ts: usize, values: usize, qualities: usize },
+    #[error(
+        "column {column} (`{device}`/`{channel}`) has {ts} time stamps, {values} values and {qualities} qualities"
+    )]
+    Ragged {
+        column: usize,
+        device: String,
+        channel: String,
+        ts: usize,
+        values: usize,
+        qualities: usize,
+    },
     #[error("sequence number 0: they start at 1")]
     SeqZero,
     #[error("`{field}` is larger than 2^63 - 1")]
@@ -224,7 +243,11 @@ impl Batch {
             return Err(BatchError::TooManyReadings(n));
         }
         for (i, column) in self.columns.iter().enumerate() {
-            let (ts, values, qualities) = (column.ts_deltas.len(), column.values.len(), column.qualities.len());
+            let (ts, values, qualities) = (
+                column.ts_deltas.len(),
+                column.values.len(),
+                column.qualities.len(),
+            );
             if ts != values || (qualities != 0 && qualities != values) {
                 return Err(BatchError::Ragged {
                     column: i,
@@ -275,10 +298,27 @@ mod tests {
     fn topics() {
         let json = Topic::parse("fw/v1/acme/line-1/json/pump-7/temp/inner").unwrap();
         assert_eq!(json.gateway, Some(("acme", "line-1")));
-        assert_eq!(json.kind, Kind::Json { device: "pump-7", channel: Some("temp/inner") });
+        assert_eq!(
+            json.kind,
+            Kind::Json {
+                device: "pump-7",
+                channel: Some("temp/inner")
+            }
+        );
         assert_eq!(Topic::parse("fw/v1/me/json/pump").unwrap().gateway, None);
-        assert_eq!(Topic::parse(&topic("acme", "line-1", "batch")).unwrap().kind, Kind::Batch);
-        for bad in ["", "fw/v1", "fw/v2/a/b/batch", "fw/v1/a/batch", "fw/v1/a/b/json/", "fw/v1/a/b/json/+/x", "fw/v1/me/x"] {
+        assert_eq!(
+            Topic::parse(&topic("acme", "line-1", "batch")).unwrap().kind,
+            Kind::Batch
+        );
+        for bad in [
+            "",
+            "fw/v1",
+            "fw/v2/a/b/batch",
+            "fw/v1/a/batch",
+            "fw/v1/a/b/json/",
+            "fw/v1/a/b/json/+/x",
+            "fw/v1/me/x",
+        ] {
             assert!(Topic::parse(bad).is_err(), "{bad}");
         }
     }
@@ -313,6 +353,9 @@ mod tests {
     fn a_bomb_is_refused() {
         let bomb = zstd::bulk::compress(&vec![0; 256 << 20], 1).unwrap();
         assert!(bomb.len() < 64 << 10);
-        assert!(matches!(Batch::decode_compressed(&bomb), Err(BatchError::Zstd(_))));
+        assert!(matches!(
+            Batch::decode_compressed(&bomb),
+            Err(BatchError::Zstd(_))
+        ));
     }
 }

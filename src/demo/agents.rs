@@ -20,7 +20,8 @@ impl Secrets {
         let path = dir.join("secrets.json");
         let mut texts: BTreeMap<String, String> = if path.is_file() {
             let text = std::fs::read_to_string(&path)?;
-            serde_json::from_str(&text).with_context(|| format!("{} is damaged; delete it", path.display()))?
+            serde_json::from_str(&text)
+                .with_context(|| format!("{} is damaged; delete it", path.display()))?
         } else {
             BTreeMap::new()
         };
@@ -32,11 +33,18 @@ impl Secrets {
             }
         }
         write_private(&path, &serde_json::to_string_pretty(&texts)?)?;
-        Ok(Self(texts.into_iter().map(|(key, text)| (key, Secret::given(text))).collect()))
+        Ok(Self(
+            texts
+                .into_iter()
+                .map(|(key, text)| (key, Secret::given(text)))
+                .collect(),
+        ))
     }
 
     pub fn of(&self, tenant: &str, gateway: &str) -> anyhow::Result<&Secret> {
-        self.0.get(&key(tenant, gateway)).with_context(|| format!("no secret for gateway {tenant}/{gateway}"))
+        self.0
+            .get(&key(tenant, gateway))
+            .with_context(|| format!("no secret for gateway {tenant}/{gateway}"))
     }
 }
 
@@ -45,8 +53,16 @@ fn key(tenant: &str, gateway: &str) -> String {
 }
 
 /// Writes `dir/agents/{gateway}.toml`; returns how many.
-pub fn write(dir: &Path, plant: &Plant, secrets: &Secrets, uplink: &str, data: &Path) -> anyhow::Result<usize> {
-    let data = data.canonicalize().with_context(|| format!("no folder {} with the demo's data", data.display()))?;
+pub fn write(
+    dir: &Path,
+    plant: &Plant,
+    secrets: &Secrets,
+    uplink: &str,
+    data: &Path,
+) -> anyhow::Result<usize> {
+    let data = data
+        .canonicalize()
+        .with_context(|| format!("no folder {} with the demo's data", data.display()))?;
     let mut agents = 0;
     for tenant in &plant.tenant {
         for site in &tenant.site {
@@ -99,7 +115,10 @@ fn config(tenant: &Tenant, site: &Site, secret: &Secret, uplink: &str, data: &Pa
             ])
             .into(),
         ),
-        ("collect", Value::Array(collect.into_iter().map(Value::Table).collect())),
+        (
+            "collect",
+            Value::Array(collect.into_iter().map(Value::Table).collect()),
+        ),
     ])
 }
 
@@ -116,7 +135,10 @@ fn with_pace(mut collect: Table) -> Table {
 }
 
 fn table<const N: usize>(pairs: [(&str, Value); N]) -> Table {
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 fn file(data: &Path, name: &str) -> Value {
@@ -144,7 +166,10 @@ fn turbofans(data: &Path, units: u32) -> Table {
         ("kind", "replay".into()),
         ("format", "cmapss".into()),
         ("file", file(data, "cmapss-fd001-20.csv.gz")),
-        ("units", Value::Array((1..=i64::from(units)).map(Value::from).collect())),
+        (
+            "units",
+            Value::Array((1..=i64::from(units)).map(Value::from).collect()),
+        ),
         ("device_prefix", "engine-".into()),
         ("step_s", 3600.0.into()),
         ("history", Value::Array(vec![0.4.into(), 0.97.into()])),

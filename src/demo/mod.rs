@@ -33,7 +33,11 @@ pub struct Prepared {
 
 impl fmt::Display for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "demo plant: {} assets, {} agents, sign-in {}", self.assets, self.agents, self.sign_in.email)
+        write!(
+            f,
+            "demo plant: {} assets, {} agents, sign-in {}",
+            self.assets, self.agents, self.sign_in.email
+        )
     }
 }
 
@@ -46,21 +50,30 @@ pub async fn prepare(url: &str, dir: &Path, uplink: &str, data: &Path) -> anyhow
     let plant = plant::plant().context("demo/plant.toml")?;
     std::fs::create_dir_all(dir.join("agents")).with_context(|| format!("can't make {}", dir.display()))?;
     let sign_in = sign_in(dir)?;
-    let mut connection = url.parse::<PgConnectOptions>()?.application_name("forewarn-demo").connect().await?;
+    let mut connection = url
+        .parse::<PgConnectOptions>()?
+        .application_name("forewarn-demo")
+        .connect()
+        .await?;
     let mut transaction = connection.begin().await?;
     let secrets = agents::Secrets::load(dir, &plant)?;
     let assets = register::register(&mut transaction, &plant, &secrets, &sign_in).await?;
     transaction.commit().await?;
     connection.close().await?;
     let agents = agents::write(dir, &plant, &secrets, uplink, data)?;
-    Ok(Prepared { assets, agents, sign_in })
+    Ok(Prepared {
+        assets,
+        agents,
+        sign_in,
+    })
 }
 
 fn sign_in(dir: &Path) -> anyhow::Result<SignIn> {
     let path = dir.join("signin.json");
     if path.is_file() {
         let text = std::fs::read_to_string(&path)?;
-        return serde_json::from_str(&text).with_context(|| format!("{} is damaged; delete it", path.display()));
+        return serde_json::from_str(&text)
+            .with_context(|| format!("{} is damaged; delete it", path.display()));
     }
     let secret = Secret::generate(SecretKind::ApiKey);
     let sign_in = SignIn {

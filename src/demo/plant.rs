@@ -156,24 +156,40 @@ mod tests {
         let mut assets = 0;
         for tenant in &plant.tenant {
             for class in &tenant.class {
-                let channels: HashSet<_> = class.channel.iter().map(|channel| channel.name.as_str()).collect();
+                let channels: HashSet<_> = class
+                    .channel
+                    .iter()
+                    .map(|channel| channel.name.as_str())
+                    .collect();
                 let modes: HashSet<_> = class.mode.iter().map(|mode| mode.code.as_str()).collect();
                 for rule in &class.rule {
-                    assert!(rule.channel.as_deref().is_none_or(|name| channels.contains(name)), "{rule:?}");
-                    assert!(rule.mode.as_deref().is_none_or(|code| modes.contains(code)), "{rule:?}");
+                    assert!(
+                        rule.channel.as_deref().is_none_or(|name| channels.contains(name)),
+                        "{rule:?}"
+                    );
+                    assert!(
+                        rule.mode.as_deref().is_none_or(|code| modes.contains(code)),
+                        "{rule:?}"
+                    );
                 }
                 for meter in &class.meter {
                     let channel = meter.counter.as_deref().or(meter.integral.as_deref());
                     assert!(channel.is_some_and(|name| channels.contains(name)), "{meter:?}");
                 }
                 for plan in &class.plan {
-                    assert!(class.meter.iter().any(|meter| meter.name == plan.meter), "{plan:?}");
+                    assert!(
+                        class.meter.iter().any(|meter| meter.name == plan.meter),
+                        "{plan:?}"
+                    );
                 }
             }
             for site in &tenant.site {
                 assets += site.asset.len() + site.turbofans as usize;
                 for asset in &site.asset {
-                    assert!(tenant.class.iter().any(|class| class.name == asset.class), "{asset:?}");
+                    assert!(
+                        tenant.class.iter().any(|class| class.name == asset.class),
+                        "{asset:?}"
+                    );
                     assert!(site.areas.contains(&asset.area), "{asset:?}");
                 }
             }

@@ -8,7 +8,9 @@ use models::alarm::Params;
 use models::asset::{AssetStatus, Criticality};
 use models::db::alarm::NewRule;
 use models::db::register as db;
-use models::id::{AreaId, AssetClassId, AssetId, ChannelId, FailureModeId, GatewayId, MeterId, SiteId, TenantId};
+use models::id::{
+    AreaId, AssetClassId, AssetId, ChannelId, FailureModeId, GatewayId, MeterId, SiteId, TenantId,
+};
 use models::tenant::MemberRole;
 use models::time::Timestamp;
 use serde_json::json;
@@ -37,12 +39,25 @@ pub async fn register(
         .hash_password(sign_in.password.as_bytes(), &salt)
         .map_err(|error| anyhow::anyhow!("can't hash the demo's password: {error}"))?
         .to_string();
-    let user =
-        db::ensure_user(connection, &db::NewUser { email: &sign_in.email, name: "Demo planner", password_hash: Some(&hash) })
-            .await?;
+    let user = db::ensure_user(
+        connection,
+        &db::NewUser {
+            email: &sign_in.email,
+            name: "Demo planner",
+            password_hash: Some(&hash),
+        },
+    )
+    .await?;
     let mut assets = 0;
     for tenant in &plant.tenant {
-        let id = db::ensure_tenant(connection, &db::NewTenant { slug: &tenant.slug, name: &tenant.name }).await?;
+        let id = db::ensure_tenant(
+            connection,
+            &db::NewTenant {
+                slug: &tenant.slug,
+                name: &tenant.name,
+            },
+        )
+        .await?;
         db::ensure_membership(connection, id, user, MemberRole::TenantAdmin, None).await?;
         let classes = register_classes(connection, id, tenant).await?;
         for site in &tenant.site {
@@ -62,7 +77,15 @@ async fn register_classes<'a>(
     let mut classes = HashMap::new();
     for class in &from.class {
         let weibull = class.weibull_shape.zip(class.weibull_scale_h);
-        let id = db::ensure_asset_class(connection, &db::NewAssetClass { tenant, name: &class.name, weibull }).await?;
+        let id = db::ensure_asset_class(
+            connection,
+            &db::NewAssetClass {
+                tenant,
+                name: &class.name,
+                weibull,
+            },
+        )
+        .await?;
         let mut modes = HashMap::new();
         for mode in &class.mode {
             let new = db::NewFailureMode {
@@ -94,27 +117,55 @@ async fn register_site(
     classes: &HashMap<&str, Registered<'_>>,
     secrets: &Secrets,
 ) -> anyhow::Result<usize> {
-    let site_id =
-        db::ensure_site(connection, &db::NewSite { tenant, name: &site.name, time_zone: &site.time_zone }).await?;
+    let site_id = db::ensure_site(
+        connection,
+        &db::NewSite {
+            tenant,
+            name: &site.name,
+            time_zone: &site.time_zone,
+        },
+    )
+    .await?;
     let mut areas = HashMap::new();
     for name in &site.areas {
-        let area = db::ensure_area(connection, &db::NewArea { tenant, site: site_id, name }).await?;
+        let area = db::ensure_area(
+            connection,
+            &db::NewArea {
+                tenant,
+                site: site_id,
+                name,
+            },
+        )
+        .await?;
         areas.insert(name.as_str(), area);
     }
     let gateway_name = format!("{} gateway", site.name);
     let gateway = db::ensure_gateway(
         connection,
-        &db::NewGateway { tenant, site: site_id, slug: &site.gateway, name: &gateway_name },
+        &db::NewGateway {
+            tenant,
+            site: site_id,
+            slug: &site.gateway,
+            name: &gateway_name,
+        },
     )
     .await?;
     let secret = secrets.of(&owner.slug, &site.gateway)?;
     db::ensure_gateway_credential(connection, tenant, gateway, secret.hash()).await?;
 
-    let place = Place { tenant, site: site_id, gateway, classes };
+    let place = Place {
+        tenant,
+        site: site_id,
+        gateway,
+        classes,
+    };
     let mut by_name = HashMap::new();
     for asset in &site.asset {
         let area = areas.get(asset.area.as_str()).copied();
-        let id = place.asset(connection, asset, area, &by_name).await.with_context(|| asset.name.clone())?;
+        let id = place
+            .asset(connection, asset, area, &by_name)
+            .await
+            .with_context(|| asset.name.clone())?;
         by_name.insert(asset.name.as_str(), id);
     }
     for unit in 1..=site.turbofans {
@@ -153,9 +204,16 @@ impl Place<'_> {
         area: Option<AreaId>,
         by_name: &HashMap<&str, AssetId>,
     ) -> anyhow::Result<AssetId> {
-        let class = self.classes.get(asset.class.as_str()).with_context(|| format!("no class {}", asset.class))?;
+        let class = self
+            .classes
+            .get(asset.class.as_str())
+            .with_context(|| format!("no class {}", asset.class))?;
         let parent = match &asset.parent {
-            Some(name) => Some(*by_name.get(name.as_str()).with_context(|| format!("no parent {name}"))?),
+            Some(name) => Some(
+                *by_name
+                    .get(name.as_str())
+                    .with_context(|| format!("no parent {name}"))?,
+            ),
             None => None,
         };
         let new = db::NewAsset {
@@ -164,7 +222,10 @@ impl Place<'_> {
             status: AssetStatus::Operational,
             criticality: asset.criticality,
             downtime_cost_per_h: asset.downtime_cost_per_h,
-            installed_at: class.class.installed_days_ago.map(|days| Timestamp::now().plus_seconds(-86_400.0 * days)),
+            installed_at: class
+                .class
+                .installed_days_ago
+                .map(|days| Timestamp::now().plus_seconds(-86_400.0 * days)),
             ..db::NewAsset::named(self.tenant, self.site, class.id, &asset.name)
         };
         let id = db::ensure_asset(connection, &new).await?;
@@ -207,7 +268,10 @@ impl Place<'_> {
         for meter in &class.class.meter {
             let find = |name: &String| channels.get(name.as_str()).copied();
             let movement = if let Some(channel) = meter.counter.as_ref().and_then(find) {
-                db::MeterMovement::Counter { channel, rollover_at: None }
+                db::MeterMovement::Counter {
+                    channel,
+                    rollover_at: None,
+                }
             } else if let Some(channel) = meter.integral.as_ref().and_then(find) {
                 db::MeterMovement::Integral { channel }
             } else {
@@ -225,10 +289,15 @@ impl Place<'_> {
             meters.insert(meter.name.as_str(), db::ensure_meter(connection, &new).await?);
         }
         for plan in &class.class.plan {
-            let meter = *meters.get(plan.meter.as_str()).with_context(|| format!("no meter {}", plan.meter))?;
+            let meter = *meters
+                .get(plan.meter.as_str())
+                .with_context(|| format!("no meter {}", plan.meter))?;
             let every_units = asset.grease_at_h.unwrap_or(plan.every_units);
-            let tasks: Vec<_> =
-                plan.tasks.iter().map(|text| json!({ "kind": "check", "text": text, "mandatory": true })).collect();
+            let tasks: Vec<_> = plan
+                .tasks
+                .iter()
+                .map(|text| json!({ "kind": "check", "text": text, "mandatory": true }))
+                .collect();
             let today = Timestamp::now().to_jiff().strftime("%Y-%m-%d").to_string();
             let new = db::NewPlan {
                 tenant: self.tenant,
@@ -262,7 +331,11 @@ impl Place<'_> {
         channels: &HashMap<&str, ChannelId>,
     ) -> anyhow::Result<()> {
         let channel = match &rule.channel {
-            Some(name) => Some(*channels.get(name.as_str()).with_context(|| format!("no channel {name}"))?),
+            Some(name) => Some(
+                *channels
+                    .get(name.as_str())
+                    .with_context(|| format!("no channel {name}"))?,
+            ),
             None => None,
         };
         let new = NewRule {
@@ -276,7 +349,11 @@ impl Place<'_> {
             off_delay_s: rule.off_delay_s,
             min_samples: rule.min_samples,
             severity: rule.severity,
-            failure_mode_id: rule.mode.as_deref().and_then(|code| class.modes.get(code)).copied(),
+            failure_mode_id: rule
+                .mode
+                .as_deref()
+                .and_then(|code| class.modes.get(code))
+                .copied(),
             makes_ticket: true,
             latched: false,
             enabled: true,

@@ -31,7 +31,10 @@ fn agent(config: &Path) -> Command {
 }
 
 async fn stored(database: &TestDatabase) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM reading").fetch_one(&database.owner).await.unwrap()
+    sqlx::query_scalar("SELECT count(*) FROM reading")
+        .fetch_one(&database.owner)
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,15 +66,19 @@ async fn nothing_is_lost_or_doubled_when_either_side_is_killed() {
         }
     }
     let produced = plant::produced(ROWS);
-    until("everything produced is stored", async || (stored(&database).await >= produced).then_some(())).await;
+    until("everything produced is stored", async || {
+        (stored(&database).await >= produced).then_some(())
+    })
+    .await;
     edge.stop();
     server.stop();
 
     assert_eq!(stored(&database).await, produced, "stored = produced");
-    let distinct: i64 = sqlx::query_scalar("SELECT count(*) FROM (SELECT DISTINCT channel_id, ts FROM reading) r")
-        .fetch_one(&database.owner)
-        .await
-        .unwrap();
+    let distinct: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM (SELECT DISTINCT channel_id, ts FROM reading) r")
+            .fetch_one(&database.owner)
+            .await
+            .unwrap();
     assert_eq!(distinct, produced, "each once");
     let (received, sum, in_ledger): (i64, i64, i64) = sqlx::query_as(
         "SELECT sum(received)::int8, sum(stored + duplicate + conflict + rejected)::int8, sum(stored)::int8 FROM ledger",

@@ -30,12 +30,27 @@ impl Api {
             .json()
             .await
             .unwrap();
-        Self { base: stack.http.clone(), token: answer["token"].as_str().unwrap().to_owned(), http }
+        Self {
+            base: stack.http.clone(),
+            token: answer["token"].as_str().unwrap().to_owned(),
+            http,
+        }
     }
 
     async fn get(&self, path: &str) -> Value {
-        let answer = self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.token).send().await.unwrap();
-        assert!(answer.status().is_success(), "GET {path}: {} {}", answer.status(), answer.text().await.unwrap());
+        let answer = self
+            .http
+            .get(format!("{}{path}", self.base))
+            .bearer_auth(&self.token)
+            .send()
+            .await
+            .unwrap();
+        assert!(
+            answer.status().is_success(),
+            "GET {path}: {} {}",
+            answer.status(),
+            answer.text().await.unwrap()
+        );
         answer.json().await.unwrap()
     }
 
@@ -57,11 +72,17 @@ fn client(stack: &Stack, plant: &Plant) -> (AsyncClient, EventLoop) {
 /// Publishes and waits for the PUBACKs of all messages.
 async fn publish(client: &AsyncClient, events: &mut EventLoop, topic: &str, payloads: &[Value]) {
     for payload in payloads {
-        client.publish(topic, QoS::AtLeastOnce, false, payload.to_string()).await.unwrap();
+        client
+            .publish(topic, QoS::AtLeastOnce, false, payload.to_string())
+            .await
+            .unwrap();
     }
     let mut acknowledged = 0;
     while acknowledged < payloads.len() {
-        let event = tokio::time::timeout(PATIENCE, events.poll()).await.unwrap().unwrap();
+        let event = tokio::time::timeout(PATIENCE, events.poll())
+            .await
+            .unwrap()
+            .unwrap();
         acknowledged += usize::from(matches!(event, Event::Incoming(Packet::PubAck(_))));
     }
 }
@@ -80,8 +101,18 @@ async fn a_reading_becomes_an_alarm_a_case_and_one_ticket() {
     // The PUBACK means committed, so the API must have it now, without waiting.
     let api = Api::sign_in(&stack).await;
     let from = now.plus_seconds(-60.0);
-    let history = api.get(&format!("/v1/channels/{}/readings?from={from}", plant.temperature)).await;
-    let values: Vec<f64> = history["data"].as_array().unwrap().iter().map(|row| row["value"].as_f64().unwrap()).collect();
+    let history = api
+        .get(&format!(
+            "/v1/channels/{}/readings?from={from}",
+            plant.temperature
+        ))
+        .await;
+    let values: Vec<f64> = history["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["value"].as_f64().unwrap())
+        .collect();
     assert_eq!(values, [95.0, 96.0, 97.0, 98.0, 99.0]);
 
     let alarms = until("the limit alarm", || api.rows("/v1/alarms?state=active")).await;
@@ -92,20 +123,38 @@ async fn a_reading_becomes_an_alarm_a_case_and_one_ticket() {
     assert_eq!(tickets[0]["asset"]["id"], plant.asset.to_string());
     let cases = api.rows("/v1/cases").await.unwrap();
     assert_eq!(cases.len(), 1);
-    let case = api.get(&format!("/v1/cases/{}", cases[0]["id"].as_str().unwrap())).await;
+    let case = api
+        .get(&format!("/v1/cases/{}", cases[0]["id"].as_str().unwrap()))
+        .await;
     let decisions = case["decisions"].as_array().unwrap();
-    assert!(decisions.iter().any(|decision| decision["outcome"] == "created"), "{decisions:?}");
+    assert!(
+        decisions.iter().any(|decision| decision["outcome"] == "created"),
+        "{decisions:?}"
+    );
 
     // The same readings again: duplicates in the ledger, no second alarm, no second ticket.
     publish(&mqtt, &mut events, "fw/v1/me/json/pump-1", &hot).await;
     let ledger = api.rows("/v1/ledger").await.unwrap();
-    assert_eq!((&ledger[0]["stored"], &ledger[0]["duplicate"]), (&json!(5), &json!(5)), "{ledger:?}");
+    assert_eq!(
+        (&ledger[0]["stored"], &ledger[0]["duplicate"]),
+        (&json!(5), &json!(5)),
+        "{ledger:?}"
+    );
     assert_eq!(api.rows("/v1/tickets").await.unwrap().len(), 1);
 
     // What can't be stored is kept with its reason.
-    publish(&mqtt, &mut events, "fw/v1/me/json/pump-1", &[json!({ "temperature": "hot" })]).await;
+    publish(
+        &mqtt,
+        &mut events,
+        "fw/v1/me/json/pump-1",
+        &[json!({ "temperature": "hot" })],
+    )
+    .await;
     let dead = until("the dead letter", || api.rows("/v1/dead-letters")).await;
-    assert!(dead[0]["detail"].as_str().unwrap().contains("temperature"), "{dead:?}");
+    assert!(
+        dead[0]["detail"].as_str().unwrap().contains("temperature"),
+        "{dead:?}"
+    );
     mqtt.disconnect().await.unwrap();
     stack.stop().await;
 }
@@ -123,15 +172,28 @@ async fn an_asset_is_assessed_by_itself() {
         })
         .collect();
     for part in history.chunks(50) {
-        publish(&mqtt, &mut events, "fw/v1/me/json/pump-1", &[Value::Array(part.to_vec())]).await;
+        publish(
+            &mqtt,
+            &mut events,
+            "fw/v1/me/json/pump-1",
+            &[Value::Array(part.to_vec())],
+        )
+        .await;
     }
     let api = Api::sign_in(&stack).await;
     let path = format!("/v1/assets/{}/assessments", plant.asset);
     let rows = until("an assessment", || api.rows(&path)).await;
     let health = rows[0]["health"].as_f64().unwrap();
-    let penalties: f64 =
-        rows[0]["factors"].as_array().unwrap().iter().map(|factor| factor["penalty"].as_f64().unwrap()).sum();
-    assert!((100.0 - health - penalties).abs() < 1e-6, "health {health} and penalties {penalties}");
+    let penalties: f64 = rows[0]["factors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|factor| factor["penalty"].as_f64().unwrap())
+        .sum();
+    assert!(
+        (100.0 - health - penalties).abs() < 1e-6,
+        "health {health} and penalties {penalties}"
+    );
     mqtt.disconnect().await.unwrap();
     stack.stop().await;
 }

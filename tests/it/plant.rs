@@ -30,14 +30,35 @@ impl Plant {
     pub async fn register(database: &TestDatabase) -> Self {
         let mut transaction = database.owner.begin().await.unwrap();
         let connection = &mut *transaction;
-        let tenant = db::ensure_tenant(connection, &db::NewTenant { slug: TENANT, name: "Acme" }).await.unwrap();
-        let site = db::ensure_site(connection, &db::NewSite { tenant, name: "Main", time_zone: "Europe/Berlin" })
-            .await
-            .unwrap();
-        let class =
-            db::ensure_asset_class(connection, &db::NewAssetClass { tenant, name: "Pump", weibull: Some((2.0, 20_000.0)) })
-                .await
-                .unwrap();
+        let tenant = db::ensure_tenant(
+            connection,
+            &db::NewTenant {
+                slug: TENANT,
+                name: "Acme",
+            },
+        )
+        .await
+        .unwrap();
+        let site = db::ensure_site(
+            connection,
+            &db::NewSite {
+                tenant,
+                name: "Main",
+                time_zone: "Europe/Berlin",
+            },
+        )
+        .await
+        .unwrap();
+        let class = db::ensure_asset_class(
+            connection,
+            &db::NewAssetClass {
+                tenant,
+                name: "Pump",
+                weibull: Some((2.0, 20_000.0)),
+            },
+        )
+        .await
+        .unwrap();
         let mode = db::NewFailureMode {
             tenant,
             class,
@@ -50,13 +71,26 @@ impl Plant {
             repair_cost: Some(500.0),
         };
         let mode = db::ensure_failure_mode(connection, &mode).await.unwrap();
-        let asset =
-            db::ensure_asset(connection, &db::NewAsset::named(tenant, site, class, "P-1 feed pump")).await.unwrap();
-        let gateway = db::NewGateway { tenant, site, slug: GATEWAY, name: "Line 1" };
+        let asset = db::ensure_asset(
+            connection,
+            &db::NewAsset::named(tenant, site, class, "P-1 feed pump"),
+        )
+        .await
+        .unwrap();
+        let gateway = db::NewGateway {
+            tenant,
+            site,
+            slug: GATEWAY,
+            name: "Line 1",
+        };
         let gateway = db::ensure_gateway(connection, &gateway).await.unwrap();
         let secret = Secret::generate(SecretKind::Gateway);
-        db::ensure_gateway_credential(connection, tenant, gateway, secret.hash()).await.unwrap();
-        let device = db::ensure_device(connection, tenant, gateway, "pump-1", Some(asset)).await.unwrap();
+        db::ensure_gateway_credential(connection, tenant, gateway, secret.hash())
+            .await
+            .unwrap();
+        let device = db::ensure_device(connection, tenant, gateway, "pump-1", Some(asset))
+            .await
+            .unwrap();
         let channel = db::NewChannel {
             tenant,
             device,
@@ -88,11 +122,21 @@ impl Plant {
         };
         db::ensure_alarm_rule(connection, tenant, &rule).await.unwrap();
         let hash = models_password_hash();
-        let user = db::NewUser { email: EMAIL, name: "Planner", password_hash: Some(&hash) };
+        let user = db::NewUser {
+            email: EMAIL,
+            name: "Planner",
+            password_hash: Some(&hash),
+        };
         let user = db::ensure_user(connection, &user).await.unwrap();
-        db::ensure_membership(connection, tenant, user, MemberRole::TenantAdmin, None).await.unwrap();
+        db::ensure_membership(connection, tenant, user, MemberRole::TenantAdmin, None)
+            .await
+            .unwrap();
         transaction.commit().await.unwrap();
-        Self { asset, temperature, secret }
+        Self {
+            asset,
+            temperature,
+            secret,
+        }
     }
 
     /// An agent that replays `rows` rows of five channels, one a minute and ending now, as fast as it can.
@@ -100,10 +144,21 @@ impl Plant {
         let mut recorded = String::from("a,b,c,d,e\n");
         for row in 0..rows {
             let x = row as f64;
-            writeln!(recorded, "{row},{:.2},{:.1},{},{:.3}", x.sin() * 50.0, x % 97.0, row % 2, (x / 1000.0).cos()).unwrap();
+            writeln!(
+                recorded,
+                "{row},{:.2},{:.1},{},{:.3}",
+                x.sin() * 50.0,
+                x % 97.0,
+                row % 2,
+                (x / 1000.0).cos()
+            )
+            .unwrap();
         }
         std::fs::write(dir.join("run.csv"), recorded).unwrap();
-        let columns: String = COLUMNS.iter().map(|name| format!("{name} = {{ channel = \"{name}\", unit = \"1\" }}\n")).collect();
+        let columns: String = COLUMNS
+            .iter()
+            .map(|name| format!("{name} = {{ channel = \"{name}\", unit = \"1\" }}\n"))
+            .collect();
         let path = dir.join("edge.toml");
         let text = format!(
             "[uplink]\nurl = \"mqtt://127.0.0.1:{port}\"\ntenant = \"{TENANT}\"\ngateway = \"{GATEWAY}\"\n\

@@ -12,20 +12,30 @@ pub struct Process {
 
 impl Process {
     pub fn spawn(name: &'static str, command: &mut Command) -> Self {
-        let child = command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let child = command
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         Self { name, child }
     }
 
     /// SIGKILL: no handler runs, nothing is flushed.
     pub fn kill(mut self) {
-        self.child.kill().unwrap_or_else(|error| panic!("{}: {error}", self.name));
-        self.child.wait().unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        self.child
+            .kill()
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        self.child
+            .wait()
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
     /// SIGTERM, and the exit code must say that it was an orderly end.
     pub fn stop(mut self) {
         let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there");
+        let sent = Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .expect("kill is there");
         assert!(sent.success(), "{} is gone already", self.name);
         let ended = self.child.wait().expect("it can be waited for");
         assert!(ended.success(), "{} ended with {ended}", self.name);
@@ -51,7 +61,11 @@ pub fn forewarn() -> Command {
 /// The agent is another package's executable; cargo puts both into the same folder.
 pub fn forewarn_edge() -> Command {
     let path = PathBuf::from(env!("CARGO_BIN_EXE_forewarn")).with_file_name("forewarn-edge");
-    assert!(path.is_file(), "{} is missing: test the whole workspace, cargo test --workspace", path.display());
+    assert!(
+        path.is_file(),
+        "{} is missing: test the whole workspace, cargo test --workspace",
+        path.display()
+    );
     Command::new(path)
 }
 

@@ -39,7 +39,8 @@ impl Stack {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, changes).unwrap();
         let config: Config =
-            models::service::config::load(include_str!("../../forewarn.default.toml"), Some(file.path())).unwrap();
+            models::service::config::load(include_str!("../../forewarn.default.toml"), Some(file.path()))
+                .unwrap();
         let shutdown = CancellationToken::new();
         let front_door = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -48,12 +49,39 @@ impl Stack {
         let services = vec![
             (
                 "ingest",
-                tokio::spawn(ingest::run(config.ingest, database.pool(Role::Ingest), front_door, shutdown.clone())),
+                tokio::spawn(ingest::run(
+                    config.ingest,
+                    database.pool(Role::Ingest),
+                    front_door,
+                    shutdown.clone(),
+                )),
             ),
-            ("analytics", tokio::spawn(analytics::run(config.analytics, database.pool(Role::Analytics), shutdown.clone()))),
-            ("api", tokio::spawn(api::run(config.api, database.pool(Role::Api), http, None, shutdown.clone()))),
+            (
+                "analytics",
+                tokio::spawn(analytics::run(
+                    config.analytics,
+                    database.pool(Role::Analytics),
+                    shutdown.clone(),
+                )),
+            ),
+            (
+                "api",
+                tokio::spawn(api::run(
+                    config.api,
+                    database.pool(Role::Api),
+                    http,
+                    None,
+                    shutdown.clone(),
+                )),
+            ),
         ];
-        Self { database, mqtt, http: format!("http://{address}"), shutdown, services }
+        Self {
+            database,
+            mqtt,
+            http: format!("http://{address}"),
+            shutdown,
+            services,
+        }
     }
 
     /// Stops everything in order; a service that ended by itself or with an error fails the test.
@@ -64,7 +92,10 @@ impl Stack {
         self.shutdown.cancel();
         for (name, service) in self.services {
             let ended = tokio::time::timeout(PATIENCE, service).await;
-            ended.unwrap_or_else(|_| panic!("{name} did not stop")).unwrap().unwrap_or_else(|error| panic!("{name}: {error:#}"));
+            ended
+                .unwrap_or_else(|_| panic!("{name} did not stop"))
+                .unwrap()
+                .unwrap_or_else(|error| panic!("{name}: {error:#}"));
         }
         self.database.drop_now().await;
     }

@@ -358,7 +358,7 @@ fn azure_component_life_weibull() {
 
 /// Hours since an arbitrary midnight, from "2015-01-05 06:00:00".
 fn hours(text: &str) -> i64 {
-    let part = |range: std::ops::Range<usize>| text[range].parse::<i64>().unwrap();
+    let part = |range: std::ops::Range<usize>| text[range].parse::<i64>().expect("digits");
     let (y, m, d, h) = (part(0..4), part(5..7), part(8..10), part(11..13));
     let (y, m) = if m <= 2 { (y - 1, m + 12) } else { (y, m) };
     let days =

@@ -20,6 +20,8 @@ pub mod case_file;
 pub mod change;
 pub mod dead_letter;
 pub mod dispatch;
+#[cfg(any(test, feature = "testing"))]
+pub mod fixture;
 pub mod history;
 pub mod idempotency;
 pub mod ledger;
@@ -32,11 +34,9 @@ pub mod reading;
 pub mod register;
 pub mod registry;
 pub mod status;
-pub mod ticket;
-#[cfg(any(test, feature = "testing"))]
-pub mod fixture;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod ticket;
 
 /// The schema. Every step is applied once, in order, and never edited after a release.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -74,7 +74,11 @@ impl Role {
 pub fn connect(url: &str, role: Role, max_connections: u32) -> Result<PgPool, sqlx::Error> {
     let options = PgConnectOptions::from_str(url)?
         .application_name(&format!("forewarn-{}", role.name()))
-        .options([("timezone", "UTC"), ("statement_timeout", "60s"), ("idle_in_transaction_session_timeout", "60s")]);
+        .options([
+            ("timezone", "UTC"),
+            ("statement_timeout", "60s"),
+            ("idle_in_transaction_session_timeout", "60s"),
+        ]);
     Ok(PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(Duration::from_secs(30))
@@ -93,7 +97,11 @@ pub fn connect(url: &str, role: Role, max_connections: u32) -> Result<PgPool, sq
 /// When the database can't be reached, lacks TimescaleDB, or a step fails.
 pub async fn migrate(url: &str) -> anyhow::Result<()> {
     use anyhow::Context;
-    let pool = PgPoolOptions::new().max_connections(1).connect(url).await.context("can't reach the database")?;
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect(url)
+        .await
+        .context("can't reach the database")?;
     MIGRATOR.run(&pool).await.context("migration failed")?;
     pool.close().await;
     Ok(())
@@ -115,7 +123,9 @@ pub async fn act_for(connection: &mut PgConnection, tenant: TenantId) -> Result<
 /// restarting, ran out of something, or two transactions were in each other's way.
 pub fn is_retryable(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::Tls(_) => {
+            true
+        }
         sqlx::Error::Database(database) => database.code().is_some_and(|code| {
             // 08 connection, 40 rollback (serialisation, deadlock), 53 resources (disk full, too many
             // connections), 55P03 lock not available, 57 operator (shutdown, cancel), 58 system error.
@@ -127,7 +137,9 @@ pub fn is_retryable(error: &sqlx::Error) -> bool {
 
 /// The name of the constraint an error broke, if it broke one.
 pub fn broken_constraint(error: &sqlx::Error) -> Option<&str> {
-    error.as_database_error().and_then(|database| database.constraint())
+    error
+        .as_database_error()
+        .and_then(|database| database.constraint())
 }
 
 #[cfg(test)]

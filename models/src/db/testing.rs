@@ -36,7 +36,10 @@ async fn template(server: &PgConnectOptions) -> Result<String, sqlx::Error> {
     }
     let name = format!("fw_template_{}", hex(&hash.finalize()[..6]));
     let mut connection = server.clone().connect().await?;
-    sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await?;
+    sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(LOCK)
+        .execute(&mut connection)
+        .await?;
     let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
         .bind(&name)
         .fetch_one(&mut connection)
@@ -45,13 +48,30 @@ async fn template(server: &PgConnectOptions) -> Result<String, sqlx::Error> {
         sweep(&mut connection).await?;
         let making = format!("{name}_making");
         run(&mut connection, &format!("DROP DATABASE IF EXISTS {making}")).await?;
-        run(&mut connection, &format!("CREATE DATABASE {making} TEMPLATE template0")).await?;
-        let pool = PgPoolOptions::new().max_connections(1).connect_with(server.clone().database(&making)).await?;
-        MIGRATOR.run(&pool).await.expect("migrations apply to an empty database");
+        run(
+            &mut connection,
+            &format!("CREATE DATABASE {making} TEMPLATE template0"),
+        )
+        .await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .connect_with(server.clone().database(&making))
+            .await?;
+        MIGRATOR
+            .run(&pool)
+            .await
+            .expect("migrations apply to an empty database");
         pool.close().await;
-        run(&mut connection, &format!("ALTER DATABASE {making} RENAME TO {name}")).await?;
+        run(
+            &mut connection,
+            &format!("ALTER DATABASE {making} RENAME TO {name}"),
+        )
+        .await?;
     }
-    sqlx::query("SELECT pg_advisory_unlock($1)").bind(LOCK).execute(&mut connection).await?;
+    sqlx::query("SELECT pg_advisory_unlock($1)")
+        .bind(LOCK)
+        .execute(&mut connection)
+        .await?;
     connection.close().await?;
     Ok(name)
 }
@@ -72,7 +92,9 @@ async fn sweep(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
 }
 
 async fn run(connection: &mut PgConnection, sql: &str) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
@@ -85,14 +107,23 @@ impl TestDatabase {
     /// Without a `DATABASE_URL`, or when the server doesn't answer: a test can't go on then.
     pub async fn new() -> Self {
         let server = server();
-        let template = template(&server).await.expect("the template database can be made");
+        let template = template(&server)
+            .await
+            .expect("the template database can be made");
         let name = format!("fw_test_{}", uuid::Uuid::now_v7().simple());
         let mut connection = server.clone().connect().await.expect("the server answers");
         // Cloning needs the template to itself for a moment.
-        sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await.expect("lock");
-        run(&mut connection, &format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
+        sqlx::query("SELECT pg_advisory_lock($1)")
+            .bind(LOCK)
+            .execute(&mut connection)
             .await
-            .expect("the template can be cloned");
+            .expect("lock");
+        run(
+            &mut connection,
+            &format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"),
+        )
+        .await
+        .expect("the template can be cloned");
         connection.close().await.expect("close");
         let owner = PgPoolOptions::new()
             .max_connections(4)
@@ -104,7 +135,11 @@ impl TestDatabase {
 
     /// Address of this database, for a service or another process.
     pub fn url(&self) -> String {
-        self.server.clone().database(&self.name).to_url_lossy().to_string()
+        self.server
+            .clone()
+            .database(&self.name)
+            .to_url_lossy()
+            .to_string()
     }
 
     /// A pool with the rights of one service.
@@ -115,6 +150,11 @@ impl TestDatabase {
     pub async fn drop_now(self) {
         self.owner.close().await;
         let mut connection = self.server.connect().await.expect("the server answers");
-        run(&mut connection, &format!("DROP DATABASE {} WITH (FORCE)", self.name)).await.expect("drop");
+        run(
+            &mut connection,
+            &format!("DROP DATABASE {} WITH (FORCE)", self.name),
+        )
+        .await
+        .expect("drop");
     }
 }

@@ -20,7 +20,11 @@ pub const ENV_PREFIX: &str = "FOREWARN__";
 pub fn load<T: DeserializeOwned>(defaults: &'static str, file: Option<&Path>) -> anyhow::Result<T> {
     let mut figment = Figment::from(Toml::string(defaults));
     if let Some(path) = file {
-        anyhow::ensure!(path.is_file(), "configuration file {} doesn't exist", path.display());
+        anyhow::ensure!(
+            path.is_file(),
+            "configuration file {} doesn't exist",
+            path.display()
+        );
         figment = figment.merge(Toml::file_exact(path));
     }
     figment

@@ -20,7 +20,11 @@ pub struct Supervisor {
 
 impl Supervisor {
     pub fn new(shutdown: CancellationToken) -> Self {
-        Self { shutdown, tasks: JoinSet::new(), running: Vec::new() }
+        Self {
+            shutdown,
+            tasks: JoinSet::new(),
+            running: Vec::new(),
+        }
     }
 
     pub fn token(&self) -> CancellationToken {
@@ -103,7 +107,10 @@ pub fn cancel_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
             }
             if round > 0 {
                 tracing::warn!("second signal, stopping at once");
-                #[expect(clippy::disallowed_methods, reason = "the operator asked twice: nothing is to be waited for")]
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "the operator asked twice: nothing is to be waited for"
+                )]
                 std::process::exit(130);
             }
             tracing::info!("stopping");
