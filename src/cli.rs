@@ -53,6 +53,40 @@ enum Command {
     /// The demo plant.
     #[command(subcommand)]
     Demo(DemoCommand),
+    /// Run a model on a public data set; the last line is one JSON object.
+    Backtest {
+        /// cmapss, azure, nab, ai4i, ims, femto, skab, metropt or hydraulic.
+        name: String,
+        /// Folder of the data set.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Test on this folder what was trained on the other.
+        #[arg(long, value_name = "DIR")]
+        test_data: Option<PathBuf>,
+        /// Part of a set, such as FD001.
+        #[arg(long)]
+        subset: Option<String>,
+        /// Hours ahead, for failure probabilities.
+        #[arg(long, value_name = "HOURS")]
+        horizon_h: Option<f64>,
+    },
+    /// Measure; the last line is one JSON object.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    /// Gateways over loopback into databases of its own, beside a raw COPY of the same rows.
+    Ingest {
+        #[arg(long, default_value_t = 50)]
+        connections: usize,
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// One JSON reading a message instead of native batches.
+        #[arg(long)]
+        plain: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -108,6 +142,36 @@ impl Cli {
                 let prepared =
                     runtime.block_on(demo::prepare(&config.database.address()?, &dir, &uplink, &data))?;
                 println!("{prepared}");
+            }
+            Command::Backtest {
+                name,
+                data,
+                test_data,
+                subset,
+                horizon_h,
+            } => {
+                let args = analytics::backtest::BacktestArgs {
+                    test_data,
+                    subset,
+                    horizon_h,
+                };
+                println!("{}", analytics::backtest::run(&name, &data, &args)?);
+            }
+            Command::Bench(BenchCommand::Ingest {
+                connections,
+                seconds,
+                plain,
+            }) => {
+                let args = ingest::bench::Args {
+                    connections,
+                    seconds,
+                    plain,
+                    ..ingest::bench::Args::default()
+                };
+                println!(
+                    "{}",
+                    runtime.block_on(ingest::bench::run(args, &config.database.address()?))?
+                );
             }
         }
         Ok(ExitCode::SUCCESS)
