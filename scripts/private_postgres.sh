@@ -112,7 +112,7 @@ private_keyring() {
     echo "$found"
 }
 
-# The mirror that this Debian machine uses itself; elsewhere Debian's general address.
+# The mirror that this Debian machine uses itself; elsewhere the one that FOREWARN_DEBIAN_MIRROR names.
 private_mirror() {
     [ -z "${FOREWARN_DEBIAN_MIRROR:-}" ] || { echo "$FOREWARN_DEBIAN_MIRROR"; return; }
     local release='' mirror=''
@@ -124,7 +124,9 @@ private_mirror() {
             awk -v release="$release" '$1 == release && $2 == "main" { print $3; exit }') || true
         [ -n "$mirror" ] || mirror=$(private_mirror_from_sources)
     fi
-    echo "${mirror:-http://deb.debian.org/debian}"
+    [ -n "$mirror" ] || die "no Debian mirror is known on this machine" \
+        "Name one: FOREWARN_DEBIAN_MIRROR=http://… ./dev up; or set DATABASE_URL to a PostgreSQL with TimescaleDB."
+    echo "$mirror"
 }
 
 # Before the first `apt-get update` the machine has no index to ask; its source files still name the mirror.
