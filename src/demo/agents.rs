@@ -145,7 +145,8 @@ fn file(data: &Path, name: &str) -> Value {
     data.join(name).display().to_string().into()
 }
 
-/// The rig's run to failure: all but the last hours as history, then a snapshot every few seconds.
+/// The rig's run to failure: until bearing 1 clearly wears as history, then a snapshot every few seconds, so that the last
+/// two days pass within the hour.
 fn bearing_rig(data: &Path) -> Table {
     table([
         ("kind", "replay".into()),
@@ -153,14 +154,14 @@ fn bearing_rig(data: &Path) -> Table {
         ("file", file(data, "ims-bearing-test2.csv.gz")),
         ("device_prefix", "bearing-".into()),
         ("step_s", 600.0.into()),
-        ("history", 0.93.into()),
+        ("history", 0.72.into()),
         ("max_rows", 982_i64.into()),
         ("live_every_s", 10.0.into()),
         ("on_end", "hold".into()),
     ])
 }
 
-/// The engines of the turbofan data set; one cycle an hour, each engine at another age.
+/// The engines of the turbofan data set: three flights a day, each engine at another age.
 fn turbofans(data: &Path, units: u32) -> Table {
     table([
         ("kind", "replay".into()),
@@ -171,8 +172,8 @@ fn turbofans(data: &Path, units: u32) -> Table {
             Value::Array((1..=i64::from(units)).map(Value::from).collect()),
         ),
         ("device_prefix", "engine-".into()),
-        ("step_s", 3600.0.into()),
-        ("history", Value::Array(vec![0.4.into(), 0.97.into()])),
+        ("step_s", 28_800.0.into()),
+        ("history", Value::Array(vec![0.35.into(), 0.93.into()])),
         ("live_every_s", 60.0.into()),
         ("on_end", "hold".into()),
     ])

@@ -161,7 +161,7 @@ fn refused() -> Problem {
     Problem::new(Kind::SignInFailed, "mail address or password is wrong")
 }
 
-/// A session in the tenant named, else in the first one.
+/// A session in the tenant named, else in the one opened last.
 async fn session(
     app: &App,
     user: UserId,
@@ -184,6 +184,8 @@ async fn session(
     };
     models::db::act_for(&mut tx, chosen.tenant_id).await?;
     let (name, email) = auth::user(&mut tx, user).await?.ok_or_else(Problem::not_found)?;
+    auth::open_tenant(&mut tx, user, chosen.tenant_id).await?;
+    tx.commit().await?;
     let issued = app
         .tokens()
         .issue(user, chosen.tenant_id, auth_time, Timestamp::now())

@@ -108,12 +108,17 @@ async fn a_member_of_two_tenants_goes_from_one_to_the_other() {
         .await
         .expect(200);
     assert_eq!(session["tenants"].as_array().unwrap().len(), 2);
+    assert_eq!(session["tenant"]["slug"], "north", "the one joined first");
     let token = session["token"].as_str().unwrap();
     let session = server
         .post("/v1/switch-tenant", token, json!({ "tenant": "south" }))
         .await
         .expect(200);
     assert_eq!(session["role"], "viewer");
+    let again = sign_in(&server, &north.email("admin"), PASSWORD)
+        .await
+        .expect(200);
+    assert_eq!(again["tenant"]["slug"], "south", "the one opened last");
     let token = session["token"].as_str().unwrap();
     server
         .get(&format!("/v1/assets/{}", south.asset), token)

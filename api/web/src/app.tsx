@@ -221,7 +221,7 @@ function TenantSwitch() {
           navigate('/');
         });
       }}>
-        {now.tenants.map((t) => <option key={t.id} value={t.slug}>{t.name}</option>)}
+        {[...now.tenants].sort((a, b) => a.name.localeCompare(b.name)).map((t) => <option key={t.id} value={t.slug}>{t.name}</option>)}
       </select>
     </label>
   );

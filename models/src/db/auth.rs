@@ -121,7 +121,7 @@ pub struct Membership {
     pub site_id: Option<SiteId>,
 }
 
-/// All tenants of a person, by slug.
+/// All tenants of a person: the one opened last first, then in order of joining.
 ///
 /// # Errors
 /// When the database does.
@@ -133,6 +133,23 @@ pub async fn memberships(
         .bind(user)
         .fetch_all(connection)
         .await
+}
+
+/// Notes that a person opened a tenant: the next sign-in opens it again.
+///
+/// # Errors
+/// When the database does.
+pub async fn open_tenant(
+    connection: &mut PgConnection,
+    user: UserId,
+    tenant: TenantId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT auth_open_tenant($1, $2)")
+        .bind(user)
+        .bind(tenant)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Role and site of a person in the tenant that the transaction acts for.

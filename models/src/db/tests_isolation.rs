@@ -214,6 +214,7 @@ async fn no_function_shows_another_tenants_rows() {
         "auth_user_by_email",
         "auth_record_signin",
         "auth_memberships",
+        "auth_open_tenant",
         "auth_api_key",
         "schema_version",
     ];
