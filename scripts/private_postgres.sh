@@ -69,7 +69,7 @@ private_apt_setup() {
     local work=$1 mirror keyring
     mkdir -p "$work"/{state/lists/partial,cache/archives/partial,conf.d,empty}
     keyring=$(private_keyring "$work")
-    mirror=$(private_mirror)
+    mirror=$(private_mirror "$work")
     echo "deb [signed-by=$keyring] $mirror $PRIVATE_SUITE main" >"$work/sources.list"
     : >"$work/status" # an empty list of installed packages: every library comes along
     # The machine's settings stay in force (proxies), its sources, preferences and hooks do not. apt reads the folder
@@ -112,17 +112,19 @@ private_keyring() {
     echo "$found"
 }
 
-# The mirror that this Debian machine uses itself; elsewhere the one that FOREWARN_DEBIAN_MIRROR names.
+# The mirror that this Debian machine uses itself; elsewhere Debian's own, as the distribution's apt templates name it.
 private_mirror() {
     [ -z "${FOREWARN_DEBIAN_MIRROR:-}" ] || { echo "$FOREWARN_DEBIAN_MIRROR"; return; }
     local release='' mirror=''
     # shellcheck disable=SC1091
-    [ ! -r /etc/os-release ] || release=$(. /etc/os-release && [ "${ID:-}" = debian ] && echo "${VERSION_CODENAME:-}")
+    [ ! -r /etc/os-release ] || release=$(. /etc/os-release; if [ "${ID:-}" = debian ]; then echo "${VERSION_CODENAME:-}"; fi)
     if [ -n "$release" ]; then
         # shellcheck disable=SC2016  # the names are apt's, not the shell's
         mirror=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
             awk -v release="$release" '$1 == release && $2 == "main" { print $3; exit }') || true
         [ -n "$mirror" ] || mirror=$(private_mirror_from_sources)
+    else
+        mirror=$(private_mirror_from_templates "$1")
     fi
     [ -n "$mirror" ] || die "no Debian mirror is known on this machine" \
         "Name one: FOREWARN_DEBIAN_MIRROR=http://… ./dev up; or set DATABASE_URL to a PostgreSQL with TimescaleDB."
@@ -133,6 +135,20 @@ private_mirror() {
 private_mirror_from_sources() {
     cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources} 2>/dev/null |
         sed -nE 's/^(deb( \[[^]]*\])?|URIs:) +([^ ]*\/debian\/?)( .*)?$/\3/p' | head -n 1
+}
+
+# Ubuntu and other relatives describe Debian in a package of theirs, which comes from their own archive. Plain http will
+# do, because apt checks the signatures, and a small machine has no certificates yet.
+private_mirror_from_templates() {
+    local work=$1 template=usr/share/python-apt/templates/Debian.info
+    if ! [ -r "/$template" ]; then
+        mkdir -p "$work/templates"
+        (cd "$work/templates" && apt-get download -qq python-apt-common >&2 && dpkg-deb -x python-apt-common_*.deb .) || return 0
+        template=$work/templates/$template
+    else
+        template=/$template
+    fi
+    sed -nE 's|^BaseURI: *https?://([^ ]*debian)/? *$|http://\1|p' "$template" 2>/dev/null | head -n 1 || true
 }
 
 private_download() {
