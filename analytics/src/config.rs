@@ -34,6 +34,34 @@ pub struct Config {
     pub keep_all_days: f64,
     /// Days that the thinned ones are kept.
     pub keep_days: f64,
+    /// Seconds between two rounds of the rollups' refresher.
+    pub rollup_every_s: f64,
+    /// Seconds after its end that an hour is rolled up: what comes later is late and refreshed.
+    pub rollup_delay_s: f64,
+    /// How long readings and rollups are kept.
+    pub retention: Retention,
+}
+
+/// Section `[analytics.retention]`: for tenants without a policy of their own. Days; 0 = for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    pub raw_days: u16,
+    pub minute_days: u16,
+    pub hour_days: u16,
+    /// Age from which chunks of readings are compressed, where the edition can; 0 = never.
+    pub compress_after_days: u16,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            raw_days: 0,
+            minute_days: 0,
+            hour_days: 0,
+            compress_after_days: 30,
+        }
+    }
 }
 
 impl Default for Config {
@@ -52,6 +80,9 @@ impl Default for Config {
             dispatch: dispatch::Config::default(),
             keep_all_days: 2.0,
             keep_days: 730.0,
+            rollup_every_s: 10.0,
+            rollup_delay_s: 300.0,
+            retention: Retention::default(),
         }
     }
 }
@@ -68,6 +99,8 @@ impl Config {
             ("dispatch_every_s", self.dispatch_every_s),
             ("keep_all_days", self.keep_all_days),
             ("keep_days", self.keep_days),
+            ("rollup_every_s", self.rollup_every_s),
+            ("rollup_delay_s", self.rollup_delay_s),
         ];
         for (key, value) in positive {
             anyhow::ensure!(
@@ -89,6 +122,18 @@ impl Config {
             p > 0.0 && p <= 1.0,
             "analytics.prediction_probability = {p}: it must be above 0 and at most 1"
         );
+        let Retention {
+            raw_days,
+            minute_days,
+            hour_days,
+            ..
+        } = self.retention;
+        for (key, days) in [("minute_days", minute_days), ("hour_days", hour_days)] {
+            anyhow::ensure!(
+                days == 0 || (raw_days > 0 && days >= raw_days),
+                "analytics.retention.{key} = {days}: rollups are not kept shorter than readings (raw_days = {raw_days}; 0 = for ever)"
+            );
+        }
         Ok(())
     }
 }

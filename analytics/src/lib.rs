@@ -22,6 +22,7 @@ pub mod prognosis;
 mod public_data;
 pub mod reliability;
 pub mod retention;
+pub mod rollup;
 pub mod schedule;
 pub mod stats;
 #[cfg(test)]
@@ -64,6 +65,10 @@ pub async fn run(config: Config, pool: PgPool, shutdown: CancellationToken) -> a
     supervisor.spawn(
         "dispatch",
         dispatch::run_with(pool.clone(), config.dispatch.clone(), every, shutdown.clone()),
+    );
+    supervisor.spawn(
+        "rollup",
+        rollup::run(config.clone(), pool.clone(), shutdown.clone()),
     );
     supervisor.spawn("retention", retention::run(config, pool, shutdown));
     supervisor.run(STOP_WITHIN).await

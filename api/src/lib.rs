@@ -32,11 +32,13 @@ use crate::config::Config;
 use crate::error::{Kind, Problem};
 use crate::state::App;
 
+mod align;
 pub mod auth;
 pub mod config;
 mod docs;
 pub mod error;
 pub mod extract;
+mod lttb;
 mod openapi;
 mod page;
 mod pages;

@@ -5,7 +5,8 @@
 //! channel's cadence, where that is known; else three times the usual distance of these readings
 //! (raw), or an empty bucket (down-sampled).
 
-use models::db::history::{Bucket, RawPoint};
+use models::db::history::RawPoint;
+use models::db::history::stats::Stat;
 use models::reading::Quality;
 use models::time::Timestamp;
 use serde::Serialize;
@@ -47,13 +48,6 @@ fn seconds(at: Timestamp) -> f64 {
     at.micros() as f64 / 1e6
 }
 
-/// The width in microseconds by which `[from, to)` falls into at most `points` buckets.
-pub fn bucket_width_us(from: Timestamp, to: Timestamp, points: u32) -> i64 {
-    let span = to.micros() - from.micros();
-    let points = i64::from(points.max(1));
-    (span / points + i64::from(span % points != 0)).max(1)
-}
-
 /// Readings as they are, without bad ones, and the distance above which there is a gap.
 pub fn raw(points: &[RawPoint], cadence_s: Option<f64>) -> (Columns, Option<f64>) {
     let good: Vec<&RawPoint> = points
@@ -88,7 +82,7 @@ pub fn raw(points: &[RawPoint], cadence_s: Option<f64>) -> (Columns, Option<f64>
 }
 
 /// Buckets of `width_us` and the distance above which there is a gap.
-pub fn bucketed(buckets: &[Bucket], width_us: i64, cadence_s: Option<f64>) -> (Columns, f64) {
+pub fn bucketed(buckets: &[Stat], width_us: i64, cadence_s: Option<f64>) -> (Columns, f64) {
     let width_s = width_us as f64 / 1e6;
     // Between the starts of two neighbouring buckets lies one width; where readings are rarer than
     // buckets, an empty bucket means nothing.
@@ -96,15 +90,35 @@ pub fn bucketed(buckets: &[Bucket], width_us: i64, cadence_s: Option<f64>) -> (C
     let mut columns = Columns::default();
     let mut before: Option<Timestamp> = None;
     for bucket in buckets {
+        // One that holds nothing but bad readings is as empty as one without any.
+        let (Some(low), Some(high), Some(mean)) = (bucket.low, bucket.high, bucket.mean) else {
+            continue;
+        };
         if let Some(before) = before
             && bucket.ts.seconds_since(before) > gap_s
         {
             columns.gap(seconds(before) + width_s);
         }
-        columns.row(bucket.ts, bucket.low, bucket.high, bucket.mean, bucket.n);
+        columns.row(bucket.ts, low, high, mean, bucket.n);
         before = Some(bucket.ts);
     }
     (columns, gap_s)
+}
+
+/// Points as they are, each reading or chosen point a row of its own.
+pub fn chosen(points: &[RawPoint], gap_s: Option<f64>) -> Columns {
+    let mut columns = Columns::default();
+    let mut before: Option<Timestamp> = None;
+    for point in points {
+        if let (Some(before), Some(gap_s)) = (before, gap_s)
+            && point.ts.seconds_since(before) > gap_s
+        {
+            columns.gap((seconds(before) + seconds(point.ts)) / 2.0);
+        }
+        columns.row(point.ts, point.value, point.value, point.value, 1);
+        before = Some(point.ts);
+    }
+    columns
 }
 
 #[cfg(test)]
@@ -149,13 +163,20 @@ mod tests {
 
     #[test]
     fn an_empty_bucket_is_a_gap_unless_readings_are_rarer_than_buckets() {
-        let bucket = |at| Bucket {
+        let bucket = |at| Stat {
+            channel_id: models::id::ChannelId(1),
             ts: Timestamp::from_secs(at),
+            readings: 3,
+            good: 3,
             n: 3,
-            low: 1.0,
-            high: 2.0,
-            mean: 1.5,
-            last: 2.0,
+            low: Some(1.0),
+            high: Some(2.0),
+            mean: Some(1.5),
+            time_mean: Some(1.5),
+            first_ts: None,
+            first_value: None,
+            last_ts: None,
+            last_value: None,
         };
         let buckets = [bucket(0), bucket(60), bucket(180)];
         let (columns, gap_s) = bucketed(&buckets, 60_000_000, None);
@@ -163,20 +184,5 @@ mod tests {
         assert_eq!(columns.min[2], None);
         let (columns, gap_s) = bucketed(&buckets, 60_000_000, Some(60.0));
         assert_eq!((columns.ts.len(), gap_s), (3, 180.0));
-    }
-
-    #[test]
-    fn buckets_never_exceed_the_budget() {
-        for (span_us, points) in [(1, 10), (999, 10), (86_400_000_000, 600), (86_400_000_001, 600)] {
-            let width = bucket_width_us(
-                Timestamp::from_micros(5),
-                Timestamp::from_micros(5 + span_us),
-                points,
-            );
-            assert!(
-                width >= 1 && (span_us + width - 1) / width <= i64::from(points),
-                "{span_us} {points} {width}"
-            );
-        }
     }
 }

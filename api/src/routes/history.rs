@@ -1,6 +1,7 @@
 //! What a channel measured: reading by reading, or down-sampled to what a chart can show.
 
 use axum::Json;
+use models::db::history::stats::{Grid, stats};
 use models::db::{history, overview};
 use models::id::{AssetId, ChannelId};
 use models::time::Timestamp;
@@ -13,6 +14,7 @@ use super::channels::ReadingView;
 use super::range;
 use crate::error::Problem;
 use crate::extract::{Path, Query, Tenant, may::AssetsRead};
+use crate::lttb;
 use crate::page::{self, Page};
 use crate::series::{self, Columns};
 use crate::state::App;
@@ -110,6 +112,19 @@ struct SeriesQuery {
     /// How many points the chart can show, 10 to 5000; 600 when left out.
     #[param(minimum = 10, maximum = 5000)]
     points: Option<u32>,
+    #[serde(default)]
+    method: Method,
+}
+
+/// How a long series becomes a short one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Minimum, maximum and mean of each bucket: no peak is lost.
+    #[default]
+    MinMax,
+    /// Single readings that keep the line's shape: largest triangle, three buckets.
+    Lttb,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -117,8 +132,9 @@ pub struct Series {
     channel: ChannelRef,
     from: Timestamp,
     to: Timestamp,
-    /// Width of a bucket; 0 for raw readings.
+    /// Width of a bucket; 0 for raw readings. Above a minute it is whole minutes, above three hours whole hours.
     bucket_s: f64,
+    method: Method,
     /// Every reading by itself: minimum, maximum and mean are the value.
     raw: bool,
     /// Neighbours further apart than this have a gap between them; `null` = can't tell.
@@ -126,8 +142,9 @@ pub struct Series {
     data: Columns,
 }
 
-/// A channel's course in at most `points` points: minimum, maximum and mean by bucket, or the readings
-/// themselves where so few are there. Bad readings don't count. A row of nulls is a gap.
+/// A channel's course in about `points` points: minimum, maximum and mean by bucket (from rollups where
+/// buckets are long), or the readings themselves where so few are there. Bad readings don't count. A row of
+/// nulls is a gap. `lttb` falls back to buckets beyond half a million readings; `method` says what was done.
 #[utoipa::path(get, path = "/v1/channels/{id}/series", operation_id = "get_series", tag = "channels",
     params(("id" = ChannelId, Path), SeriesQuery), responses((status = 200, body = Series)),
     security(("bearer" = ["assets:read"])))]
@@ -144,29 +161,78 @@ async fn series_of(
     let (channel, cadence_s) = channel_of(&mut tenant, id).await?;
     let budget = i32::try_from(points).unwrap_or(i32::MAX);
     let rows = history::raw(tenant.db(), id, from, to, budget.saturating_add(1)).await?;
-    if rows.len() <= points as usize {
-        let (data, gap_s) = series::raw(&rows, cadence_s);
-        return Ok(Json(Series {
-            channel,
-            from,
-            to,
-            bucket_s: 0.0,
-            raw: true,
-            gap_s,
-            data,
-        }));
-    }
-    let width_us = series::bucket_width_us(from, to, points);
-    let rows = history::buckets(tenant.db(), id, from, to, width_us).await?;
-    let (data, gap_s) = series::bucketed(&rows, width_us, cadence_s);
-    let bucket_s = width_us as f64 / 1e6;
-    Ok(Json(Series {
+    let grid = Grid::choose(from, to, points);
+    let mut series = Series {
         channel,
         from,
         to,
-        bucket_s,
-        raw: false,
-        gap_s: Some(gap_s),
-        data,
-    }))
+        bucket_s: 0.0,
+        method: query.method,
+        raw: true,
+        gap_s: None,
+        data: Columns::default(),
+    };
+    if rows.len() <= points as usize && !is_thinned(&mut tenant, id, from, to, rows.len()).await? {
+        (series.data, series.gap_s) = series::raw(&rows, cadence_s);
+        return Ok(Json(series));
+    }
+    if query.method == Method::Lttb
+        && let Some(chosen) = readings_by_shape(&mut tenant, id, from, to, points).await?
+    {
+        let (_, gap_s) = series::raw(&rows, cadence_s);
+        // Chosen readings lie further apart than the channel's own.
+        let usual = to.seconds_since(from) / f64::from(points);
+        series.gap_s = gap_s.map(|gap_s| gap_s.max(usual * 3.0));
+        series.data = series::chosen(&chosen, series.gap_s);
+        return Ok(Json(series));
+    }
+    series.method = Method::MinMax;
+    series.raw = false;
+    series.bucket_s = grid.width_us as f64 / 1e6;
+    let rows = stats(tenant.db(), &[id], from, to, grid).await?;
+    let (data, gap_s) = series::bucketed(&rows, grid.width_us, cadence_s);
+    (series.data, series.gap_s) = (data, Some(gap_s));
+    Ok(Json(series))
+}
+
+/// Whether there were more readings than the `found` that are left: some went by retention and stand
+/// in rollups only.
+async fn is_thinned(
+    tenant: &mut Tenant<AssetsRead>,
+    id: ChannelId,
+    from: Timestamp,
+    to: Timestamp,
+    found: usize,
+) -> Result<bool, Problem> {
+    let whole = Grid {
+        width_us: to.micros() - from.micros(),
+        origin: from,
+        level: history::stats::Level::Raw,
+    };
+    let known: i64 = stats(tenant.db(), &[id], from, to, whole)
+        .await?
+        .iter()
+        .map(|stat| stat.readings)
+        .sum();
+    Ok(usize::try_from(known).unwrap_or(usize::MAX) > found)
+}
+
+/// Readings that are looked at for their shape; beyond it buckets have to do.
+const MOST_BY_SHAPE: i32 = 500_000;
+
+/// `None`: too many to look at each.
+async fn readings_by_shape(
+    tenant: &mut Tenant<AssetsRead>,
+    id: ChannelId,
+    from: Timestamp,
+    to: Timestamp,
+    points: u32,
+) -> Result<Option<Vec<history::RawPoint>>, Problem> {
+    let mut all = Vec::new();
+    history::copy::page(tenant.db(), id, from, to, MOST_BY_SHAPE, &mut all).await?;
+    if all.len() >= MOST_BY_SHAPE as usize {
+        return Ok(None);
+    }
+    all.retain(|row| models::reading::Quality::from_code(row.quality) != models::reading::Quality::Bad);
+    Ok(Some(lttb::choose(&all, points as usize)))
 }

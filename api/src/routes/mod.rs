@@ -17,6 +17,8 @@ mod dead_letters;
 mod events;
 mod gateways;
 mod history;
+mod history_aligned;
+mod history_state;
 mod keys;
 mod ledger;
 mod meters;
@@ -41,6 +43,8 @@ pub fn all() -> OpenApiRouter<App> {
         .merge(assessments::routes())
         .merge(channels::routes())
         .merge(history::routes())
+        .merge(history_aligned::routes())
+        .merge(history_state::routes())
         .merge(events::routes())
         .merge(alarms::routes())
         .merge(rules::routes())

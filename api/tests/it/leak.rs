@@ -201,6 +201,10 @@ async fn another_tenant_sees_and_changes_nothing() {
         format!("/v1/ledger?gateway_id={}", north.gateway),
         format!("/v1/ledger/gaps?gateway_id={}", north.gateway),
         format!("/v1/dead-letters?gateway_id={}", north.gateway),
+        format!("/v1/series?channel_id={}", north.channel),
+        format!("/v1/series?asset_id={}", north.asset),
+        format!("/v1/latest?channel_id={}", north.channel),
+        format!("/v1/state?asset_id={}", north.asset),
     ] {
         let body = server.get(&path, &token).await.expect(200);
         assert_eq!(body["data"], json!([]), "{path}");

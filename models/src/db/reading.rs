@@ -2,6 +2,7 @@
 
 use sqlx::PgConnection;
 
+use super::history::rollup;
 use crate::id::{AssetId, ChannelId, DeviceId, GatewayId, TenantId};
 use crate::reading::{Quality, Reading};
 use crate::time::{PG_EPOCH_MICROS, Timestamp};
@@ -25,7 +26,8 @@ fn put_row(buffer: &mut Vec<u8>, reading: &Reading) {
     buffer.extend_from_slice(&row);
 }
 
-/// Copies `readings` straight into the hypertable. They should be sorted by channel and time.
+/// Copies `readings` straight into the hypertable, and marks the rollups that they make untrue. They
+/// should be sorted by channel and time.
 ///
 /// # Errors
 /// A unique violation (23505) when one of them is stored already; whatever else the database says.
@@ -46,7 +48,9 @@ pub async fn copy(connection: &mut PgConnection, readings: &[Reading]) -> Result
     }
     buffer.extend_from_slice(&(-1_i16).to_be_bytes());
     copy.send(buffer.as_slice()).await?;
-    copy.finish().await
+    let rows = copy.finish().await?;
+    rollup::mark(connection, readings).await?;
+    Ok(rows)
 }
 
 /// What is stored already where a new reading wanted to go.
@@ -85,9 +89,16 @@ pub async fn insert_new(
     .fetch_all(&mut *connection)
     .await?;
     if inserted.len() == readings.len() {
+        rollup::mark(connection, readings).await?;
         return Ok(Vec::new());
     }
     let inserted: std::collections::HashSet<_> = inserted.into_iter().collect();
+    let new: Vec<Reading> = readings
+        .iter()
+        .filter(|reading| inserted.contains(&(reading.channel, reading.ts)))
+        .copied()
+        .collect();
+    rollup::mark(connection, &new).await?;
     let (mut old_channels, mut old_ts) = (Vec::new(), Vec::new());
     for place in channels
         .into_iter()

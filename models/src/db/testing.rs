@@ -79,8 +79,8 @@ async fn template(server: &PgConnectOptions) -> Result<String, sqlx::Error> {
 async fn sweep(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let old: Vec<String> = sqlx::query_scalar(
         "SELECT datname FROM pg_database
-         WHERE (datname LIKE 'fw\\_test\\_%' AND (pg_stat_file('base/' || oid || '/PG_VERSION')).modification < now() - interval '1 day')
-            OR datname LIKE 'fw\\_template\\_%'",
+         WHERE (datname LIKE 'fw\\_test\\_%' OR datname LIKE 'fw\\_template\\_%')
+           AND (pg_stat_file('base/' || oid || '/PG_VERSION', true)).modification < now() - interval '1 day'",
     )
     .fetch_all(&mut *connection)
     .await?;

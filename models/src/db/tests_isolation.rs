@@ -198,6 +198,18 @@ async fn no_function_shows_another_tenants_rows() {
             format!("history_buckets({channel}, {range}, '1 hour')"),
         ),
         ("latest_readings", format!("latest_readings(ARRAY[{channel}])")),
+        (
+            "history_stats",
+            format!("history_stats(ARRAY[{channel}], {range}, '1 hour', now(), 'raw')"),
+        ),
+        (
+            "history_many",
+            format!("history_many(ARRAY[{channel}], {range}, 10)"),
+        ),
+        (
+            "history_at",
+            format!("history_at(ARRAY[{channel}], ARRAY[now() + interval '1 s'], '1 day')"),
+        ),
         ("own_events", format!("own_events({asset}, {range}, 10)")),
         (
             "latest_assessments",

@@ -1,5 +1,15 @@
 //! What was measured and concluded, through the schema's tenant-scoped functions: the API's role has
 //! no right on the hypertables themselves.
+//!
+//! [`stats`] sums up by bucket, from readings or [`rollup`]s, whichever costs less, with the same
+//! result; [`moments`] tells what stood at a time; [`copy`] moves much; [`retention`] removes.
+
+pub mod copy;
+pub mod moments;
+pub mod retention;
+pub mod rollup;
+pub mod stats;
+pub mod tree;
 
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -14,17 +24,6 @@ pub struct RawPoint {
     pub ts: Timestamp,
     pub value: f64,
     pub quality: i16,
-}
-
-/// Readings of one bucket, without bad ones. `ts` is the bucket's start.
-#[derive(Clone, Copy, Debug, PartialEq, sqlx::FromRow)]
-pub struct Bucket {
-    pub ts: Timestamp,
-    pub n: i64,
-    pub low: f64,
-    pub high: f64,
-    pub mean: f64,
-    pub last: f64,
 }
 
 /// Readings in `[from, to)`, oldest first, at most `most`. None for another tenant's channel.
@@ -45,29 +44,6 @@ pub async fn raw(
         .bind(most)
         .fetch_all(connection)
         .await
-}
-
-/// Readings in `[from, to)` by buckets of `width_us` microseconds that start at `from`; empty buckets
-/// are absent.
-///
-/// # Errors
-/// When the database does.
-pub async fn buckets(
-    connection: &mut PgConnection,
-    channel: ChannelId,
-    from: Timestamp,
-    to: Timestamp,
-    width_us: i64,
-) -> Result<Vec<Bucket>, sqlx::Error> {
-    sqlx::query_as(
-        "SELECT ts, n, low, high, mean, last FROM history_buckets($1, $2, $3, $4::bigint * interval '1 microsecond')",
-    )
-    .bind(channel)
-    .bind(from)
-    .bind(to)
-    .bind(width_us)
-    .fetch_all(connection)
-    .await
 }
 
 /// The newest reading, by its own time, of each channel that has one.
@@ -203,3 +179,6 @@ pub async fn assessments(
         .fetch_all(connection)
         .await
 }
+
+#[cfg(test)]
+mod tests;
