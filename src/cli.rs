@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 use crate::serve::{self, Services};
-use crate::{demo, status};
+use crate::{bench, dead_letters, demo, ledger, status};
 
 /// Readings from the field in, health, failure probability and the one ticket that is needed out.
 #[derive(Debug, Parser)]
@@ -19,7 +19,8 @@ use crate::{demo, status};
   forewarn serve                        everything in one process
   forewarn serve --config site.toml     with a configuration of one's own
   forewarn config check                 show the effective configuration, secrets hidden
-  forewarn status --json                what is stored, assessed and ticketed"
+  forewarn status --json                what is stored, assessed and ticketed
+  forewarn ledger --day 2026-01-31      was it stored, and if not, where did it go"
 )]
 pub struct Cli {
     /// Configuration file; its keys win over the defaults, FOREWARN__SECTION__KEY wins over both.
@@ -50,6 +51,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What came in and where it went, by gateway and UTC day; what is missing, and where it was lost.
+    Ledger(ledger::Args),
+    /// What could not be stored: look at it, mend it, try it again.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
     /// The demo plant.
     #[command(subcommand)]
     Demo(DemoCommand),
@@ -72,21 +78,7 @@ enum Command {
     },
     /// Measure; the last line is one JSON object.
     #[command(subcommand)]
-    Bench(BenchCommand),
-}
-
-#[derive(Debug, Subcommand)]
-enum BenchCommand {
-    /// Gateways over loopback into databases of its own, beside a raw COPY of the same rows.
-    Ingest {
-        #[arg(long, default_value_t = 50)]
-        connections: usize,
-        #[arg(long, default_value_t = 60)]
-        seconds: u64,
-        /// One JSON reading a message instead of native batches.
-        #[arg(long)]
-        plain: bool,
-    },
+    Bench(bench::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -138,6 +130,13 @@ impl Cli {
                     println!("{}", status::text(&status));
                 }
             }
+            Command::Ledger(args) => {
+                return runtime.block_on(ledger::run(args, &config.database.address()?));
+            }
+            Command::DeadLetters(command) => {
+                let url = config.database.address()?;
+                return runtime.block_on(dead_letters::run(command, &url, &config.ingest));
+            }
             Command::Demo(DemoCommand::Prepare { dir, uplink, data }) => {
                 let prepared =
                     runtime.block_on(demo::prepare(&config.database.address()?, &dir, &uplink, &data))?;
@@ -157,21 +156,8 @@ impl Cli {
                 };
                 println!("{}", analytics::backtest::run(&name, &data, &args)?);
             }
-            Command::Bench(BenchCommand::Ingest {
-                connections,
-                seconds,
-                plain,
-            }) => {
-                let args = ingest::bench::Args {
-                    connections,
-                    seconds,
-                    plain,
-                    ..ingest::bench::Args::default()
-                };
-                println!(
-                    "{}",
-                    runtime.block_on(ingest::bench::run(args, &config.database.address()?))?
-                );
+            Command::Bench(command) => {
+                runtime.block_on(bench::run(command, &config.database.address()?))?;
             }
         }
         Ok(ExitCode::SUCCESS)

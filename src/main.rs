@@ -1,8 +1,12 @@
 //! `forewarn`: command line and composition. What it composes lives in the crates.
 
+mod bench;
 mod cli;
 mod config;
+mod dead_letters;
 mod demo;
+mod gateways;
+mod ledger;
 mod serve;
 mod status;
 

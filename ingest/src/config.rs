@@ -81,6 +81,9 @@ pub struct Writer {
     pub batch_payloads: usize,
     /// … or its first payload is so old, milliseconds.
     pub batch_age_ms: u64,
+    /// A transaction that is not over after this is run again on another connection, seconds. Longer
+    /// than the database's own limit for a statement, which is 60 s.
+    pub transaction_timeout_s: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -134,6 +137,7 @@ impl Default for Writer {
             batch_bytes: 4 << 20,
             batch_payloads: 4096,
             batch_age_ms: 20,
+            transaction_timeout_s: 120,
         }
     }
 }
@@ -160,6 +164,10 @@ impl Config {
             ("writer.batch_rows", self.writer.batch_rows),
             ("writer.batch_bytes", self.writer.batch_bytes),
             ("writer.batch_payloads", self.writer.batch_payloads),
+            (
+                "writer.transaction_timeout_s",
+                self.writer.transaction_timeout_s as usize,
+            ),
             ("revocation_check_s", self.revocation_check_s as usize),
         ] {
             anyhow::ensure!(value > 0, "ingest.{key} must be at least 1");

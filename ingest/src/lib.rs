@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use models::db::{ledger, registry as register};
+use models::db::{dead_letter, ledger, registry as register};
 use models::service::supervisor::Supervisor;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -81,6 +81,10 @@ pub async fn run(
     supervisor.spawn("listener", listener::run(door, listener, None, admission));
     let every = Duration::from_secs(config.revocation_check_s);
     supervisor.spawn(
+        "replays",
+        replay::serve_requests(pool.clone(), config.clone(), hub.clone(), shutdown.clone()),
+    );
+    supervisor.spawn(
         "revocation",
         watch_credentials(pool.clone(), hub, every, shutdown.clone()),
     );
@@ -128,18 +132,33 @@ async fn watch_credentials(
     }
 }
 
+/// Forgets old commit tokens, and shows what the ledger holds open.
 async fn keep_house(pool: PgPool, shutdown: CancellationToken) -> anyhow::Result<()> {
+    const EVERY: Duration = Duration::from_secs(60);
+    let mut round = 0_u32;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(3600)) => {}
+            () = tokio::time::sleep(EVERY) => {}
             () = shutdown.cancelled() => return Ok(()),
         }
-        let pruning = async {
+        round = round.wrapping_add(1);
+        let working = async {
             let mut connection = pool.acquire().await?;
-            ledger::prune_tokens(&mut connection).await
+            let (letters, readings) = dead_letter::open_totals(&mut connection).await?;
+            metrics::open_dead_letters(letters, readings);
+            let (open, lost) = ledger::gap_totals(&mut connection).await?;
+            metrics::gaps(open, lost);
+            if round.is_multiple_of(60) {
+                ledger::prune_tokens(&mut connection).await?;
+            }
+            Ok::<_, sqlx::Error>(())
         };
-        if let Err(error) = pruning.await {
-            tracing::warn!(%error, "can't forget old commit tokens");
+        let done = tokio::select! {
+            done = working => done,
+            () = shutdown.cancelled() => return Ok(()),
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "can't look after ledger and commit tokens");
         }
     }
 }

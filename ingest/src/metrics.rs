@@ -38,6 +38,27 @@ pub(crate) fn abandoned() {
     counter!("forewarn_ingest_abandoned_payloads_total").increment(1);
 }
 
+pub(crate) fn replayed(result: &'static str) {
+    counter!("forewarn_ingest_replayed_dead_letters_total", "result" => result).increment(1);
+}
+
+/// What stands in the database, over all gateways.
+pub(crate) fn open_dead_letters(letters: i64, readings: i64) {
+    gauge!("forewarn_ingest_open_dead_letters").set(letters as f64);
+    gauge!("forewarn_ingest_open_dead_letter_readings").set(readings as f64);
+}
+
+/// Sequences with a hole: batches that are missing and may still come, and batches known to be lost.
+pub(crate) fn gaps(open: i64, lost: i64) {
+    gauge!("forewarn_ingest_open_gap_batches").set(open as f64);
+    gauge!("forewarn_ingest_lost_gap_batches").set(lost as f64);
+}
+
+pub(crate) fn batch(payloads: usize, rows: usize) {
+    histogram!("forewarn_ingest_batch_payloads").record(payloads as f64);
+    histogram!("forewarn_ingest_batch_rows").record(rows as f64);
+}
+
 pub(crate) fn retried() {
     counter!("forewarn_ingest_database_retries_total").increment(1);
 }

@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod assessment;
 pub mod asset;
 pub mod case;
+pub mod dead_letter;
 pub mod id;
 pub mod meter;
 pub mod plan;

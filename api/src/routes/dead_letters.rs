@@ -4,7 +4,9 @@ use axum::Json;
 use axum::response::Response;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use models::db::dead_letter;
 use models::db::overview::{self, DeadLetterFilter, DeadLetterRow};
+use models::dead_letter::Fix;
 use models::id::{DeadLetterId, GatewayId};
 use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,8 @@ pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(get))
+        .routes(routes!(fix))
+        .routes(routes!(replay))
         .routes(routes!(discard))
 }
 
@@ -45,6 +49,14 @@ pub struct DeadLetter {
     bytes: i32,
     replayed_at: Option<Timestamp>,
     discarded_at: Option<Timestamp>,
+    /// How it is to be mended when it is tried again.
+    fix: Fix,
+    /// It waits for ingest to try it again.
+    replay_requested_at: Option<Timestamp>,
+    /// The last try left it where it is.
+    replay_failed_at: Option<Timestamp>,
+    /// Why it did.
+    replay_error: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -74,6 +86,10 @@ impl From<DeadLetterRow> for DeadLetter {
             bytes: row.bytes,
             replayed_at: row.replayed_at,
             discarded_at: row.discarded_at,
+            fix: row.fix,
+            replay_requested_at: row.replay_requested_at,
+            replay_failed_at: row.replay_failed_at,
+            replay_error: row.replay_error,
         }
     }
 }
@@ -140,6 +156,65 @@ async fn get(
     }))
 }
 
+/// Say what was wrong with it: names that were sent wrong, the unit that the values are really in, limits of time. It takes
+/// the place of what was said before and is applied at the next replay.
+#[utoipa::path(post, path = "/v1/dead-letters/{id}/fix", operation_id = "fix_dead_letter", tag = "ingest",
+    params(("id" = DeadLetterId, Path)),
+    request_body(content = Fix, example = json!({"names": {"pump-1/tmp": "pump-1/temperature"}, "units": {"*": "Cel"}})),
+    responses((status = 200, body = DeadLetter)), security(("bearer" = ["ingest:write"])))]
+async fn fix(
+    Path(id): Path<DeadLetterId>,
+    mut command: Command<IngestWrite, Fix>,
+) -> Result<Response, Problem> {
+    overview::dead_letter(command.db(), id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    let fix = command.body.clone();
+    fix.check()
+        .map_err(|error| Problem::field("/", error.to_string()))?;
+    if dead_letter::set_fix(command.db(), &[id], &fix).await?.is_empty() {
+        return Err(settled());
+    }
+    command
+        .audit("dead_letter.fix", &id.to_string(), &json!({ "fix": fix }))
+        .await?;
+    finish(command, id).await
+}
+
+/// Try it again, as it is mended. Ingest does so within seconds, through the same checks and into the same ledger as
+/// everything else; then `replayed_at` or `replay_error` says what came of it, and the gateway hears of it on its error
+/// topic.
+#[utoipa::path(post, path = "/v1/dead-letters/{id}/replay", operation_id = "replay_dead_letter", tag = "ingest",
+    params(("id" = DeadLetterId, Path)), responses((status = 200, body = DeadLetter)),
+    security(("bearer" = ["ingest:write"])))]
+async fn replay(
+    Path(id): Path<DeadLetterId>,
+    mut command: Command<IngestWrite, Empty>,
+) -> Result<Response, Problem> {
+    overview::dead_letter(command.db(), id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    if dead_letter::request_replay(command.db(), &[id]).await?.is_empty() {
+        return Err(settled());
+    }
+    command
+        .audit("dead_letter.replay", &id.to_string(), &json!({}))
+        .await?;
+    finish(command, id).await
+}
+
+fn settled() -> Problem {
+    Problem::new(Kind::Conflict, "it is replayed or discarded already")
+}
+
+/// Answers with the letter as it is now.
+async fn finish<T>(mut command: Command<IngestWrite, T>, id: DeadLetterId) -> Result<Response, Problem> {
+    let (row, _) = overview::dead_letter(command.db(), id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    command.finish(Answer::ok(&DeadLetter::from(row))?).await
+}
+
 /// Say that nobody will mend it. It stays readable.
 #[utoipa::path(post, path = "/v1/dead-letters/{id}/discard", operation_id = "discard_dead_letter", tag = "ingest",
     params(("id" = DeadLetterId, Path)), responses((status = 200, body = DeadLetter)),
@@ -152,16 +227,10 @@ async fn discard(
         .await?
         .ok_or_else(Problem::not_found)?;
     if !overview::discard_dead_letter(command.db(), id).await? {
-        return Err(Problem::new(
-            Kind::Conflict,
-            "it is replayed or discarded already",
-        ));
+        return Err(settled());
     }
     command
         .audit("dead_letter.discard", &id.to_string(), &json!({}))
         .await?;
-    let (row, _) = overview::dead_letter(command.db(), id)
-        .await?
-        .ok_or_else(Problem::not_found)?;
-    command.finish(Answer::ok(&DeadLetter::from(row))?).await
+    finish(command, id).await
 }

@@ -200,6 +200,7 @@ async fn another_tenant_sees_and_changes_nothing() {
         format!("/v1/decisions?case_id={}", north.case),
         format!("/v1/ledger?gateway_id={}", north.gateway),
         format!("/v1/ledger/gaps?gateway_id={}", north.gateway),
+        format!("/v1/ledger/cadence-gaps?gateway_id={}", north.gateway),
         format!("/v1/dead-letters?gateway_id={}", north.gateway),
         format!("/v1/series?channel_id={}", north.channel),
         format!("/v1/series?asset_id={}", north.asset),

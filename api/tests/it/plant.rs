@@ -390,7 +390,7 @@ async fn happen(db: &mut PgConnection, plant: &mut Plant) {
     }
     for sql in with![
         "INSERT INTO reading SELECT now_ - make_interval(secs => 10 * i), 5 + sin(i), chn, 0
-             FROM p, generate_series(1, 60) i"
+             FROM p, (SELECT generate_series(1, 60) UNION ALL SELECT 100) AS s (i)"
         "INSERT INTO discrete_event SELECT now_, ten, dev, ast, 'E-1', 1::smallint, 'trip' FROM p"
         "INSERT INTO ledger (gateway_id, tenant_id, day, received, stored, duplicate, rejected, payloads)
              SELECT gtw, ten, (now() AT TIME ZONE 'UTC')::date, 62, 60, 1, 1, 6 FROM p"

@@ -271,8 +271,16 @@ async fn meters_are_read_and_plans_changed() {
     server.stop().await;
 }
 
+fn fix_of(order: &str) -> Value {
+    if order == "fix" {
+        json!({ "units": { "*": "Cel" } })
+    } else {
+        json!({})
+    }
+}
+
 #[tokio::test]
-async fn a_dead_letter_is_read_and_discarded_once() {
+async fn a_dead_letter_is_read_mended_and_discarded_once() {
     let server = Server::start().await;
     let plant = server.plant("north").await;
     let token = server.sign_in(&plant.email("admin")).await;
@@ -292,9 +300,33 @@ async fn a_dead_letter_is_read_and_discarded_once() {
         (&Value::Null, &json!("/wA="))
     );
     server
+        .post(&format!("{path}/fix"), &token, json!({}))
+        .await
+        .refused(422, "invalid-body");
+    let fix = json!({ "names": { "pmp": "pump" }, "units": { "*": "Cel" } });
+    let fixed = server
+        .post(&format!("{path}/fix"), &token, fix.clone())
+        .await
+        .expect(200);
+    assert_eq!(
+        (&fixed["fix"], &fixed["replay_requested_at"]),
+        (&fix, &Value::Null)
+    );
+    let asked = server
+        .post(&format!("{path}/replay"), &token, json!({}))
+        .await
+        .expect(200);
+    assert!(asked["replay_requested_at"].is_string(), "{asked}");
+    server
         .post(&format!("{path}/discard"), &token, json!({}))
         .await
         .expect(200);
+    for order in ["fix", "replay"] {
+        server
+            .post(&format!("{path}/{order}"), &token, fix_of(order))
+            .await
+            .refused(409, "conflict");
+    }
     server
         .post(&format!("{path}/discard"), &token, json!({}))
         .await

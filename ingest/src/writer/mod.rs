@@ -21,15 +21,21 @@
 //! client sends it again, it is stored again, with the later time: only a time stamp or a batch
 //! number can tell a repetition from a new reading.
 
+mod account;
+mod cursors;
+mod feedback;
 mod prepared;
+mod readings;
 mod transaction;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use models::id::GatewayId;
 use models::time::Timestamp;
-use models::wire::{Committed, Refusal, topic};
+use models::wire::{Committed, Refusal};
 use rand::Rng;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
@@ -44,6 +50,7 @@ use crate::metrics;
 use crate::registry::{Gateway, Registry};
 use crate::validate::TimeLimits;
 
+pub(crate) use feedback::tell_refused;
 pub(crate) use prepared::Prepared;
 pub(crate) use transaction::{Done, Failure, replay_one, run as run_transaction};
 
@@ -132,6 +139,9 @@ impl Writer {
         Ok(())
     }
 
+    /// Fills `batch` until it is large enough or its first payload is old enough. What waits already
+    /// is taken first, so that under load nobody looks at the clock; and nobody waits for a gateway
+    /// whose window is used up: it can send nothing more before it is answered.
     async fn collect(
         &self,
         first: Payload,
@@ -139,30 +149,37 @@ impl Writer {
         batch: &mut Vec<Payload>,
     ) {
         let limits = &self.config.writer;
-        let age = Duration::from_millis(limits.batch_age_ms);
-        let (mut rows, mut bytes) = (first.readings(), first.raw.len());
+        let mut size = Size::default();
+        let waited = Timestamp::now().micros() - first.received_at.micros();
+        let waited = Duration::from_micros(u64::try_from(waited).unwrap_or(0));
+        let left = Duration::from_millis(limits.batch_age_ms).saturating_sub(waited);
+        size.add(&first);
         batch.push(first);
-        let deadline = tokio::time::sleep(age);
+        let deadline = tokio::time::sleep(left);
         tokio::pin!(deadline);
-        while rows < limits.batch_rows && bytes < limits.batch_bytes && batch.len() < limits.batch_payloads {
-            let next = tokio::select! {
-                biased;
-                next = payloads.recv() => next,
-                () = &mut deadline => break,
-                () = self.shutdown.cancelled() => match payloads.try_recv() {
-                    Ok(next) => Some(next),
-                    Err(_) => break,
+        while !size.full(limits) {
+            let next = match payloads.try_recv() {
+                Ok(next) => next,
+                Err(_) if size.largest_window >= usize::from(self.config.limits.in_flight) => return,
+                Err(_) => tokio::select! {
+                    next = payloads.recv() => match next {
+                        Some(next) => next,
+                        None => return,
+                    },
+                    () = &mut deadline => return,
+                    () = self.shutdown.cancelled() => return,
                 },
             };
-            let Some(next) = next else { break };
-            rows += next.readings();
-            bytes += next.raw.len();
+            size.add(&next);
             batch.push(next);
         }
     }
 
     async fn write(&mut self, payloads: Vec<Payload>) -> Result<(), Stopped> {
         let mut prepared = self.prepare(payloads).await?;
+        let patience = Duration::from_secs(self.config.writer.transaction_timeout_s);
+        let rows = prepared.iter().map(Prepared::received).sum();
+        metrics::batch(prepared.len(), rows);
         // Parts still to be written, first part last.
         let mut parts = Vec::new();
         parts.push(0..prepared.len());
@@ -172,9 +189,9 @@ impl Writer {
             let mut attempt = 0;
             loop {
                 let started = Instant::now();
+                let payloads = &prepared[part.clone()];
                 let failure =
-                    match run_transaction(&self.pool, token, &prepared[part.clone()], &mut self.alarms).await
-                    {
+                    match run_transaction(&self.pool, token, payloads, &mut self.alarms, patience).await {
                         Ok(done) => {
                             metrics::committed(started.elapsed(), &done);
                             self.answer(&mut prepared[part.clone()], done).await;
@@ -229,23 +246,27 @@ impl Writer {
     }
 
     async fn prepare(&mut self, payloads: Vec<Payload>) -> Result<Vec<Prepared>, Stopped> {
-        let mut gateways: Vec<Arc<Gateway>> = Vec::new();
+        let mut of_gateway: HashMap<GatewayId, (Arc<Gateway>, Vec<&Decoded>)> = HashMap::new();
         for payload in &payloads {
-            if !gateways.iter().any(|gateway| gateway.id == payload.gateway.id) {
-                gateways.push(payload.gateway.clone());
-            }
+            let (_, decoded) = of_gateway
+                .entry(payload.gateway.id)
+                .or_insert_with(|| (payload.gateway.clone(), Vec::new()));
+            decoded.extend(payload.decoded.as_ref().ok());
         }
-        for gateway in gateways {
-            let decoded: Vec<&Decoded> = payloads
-                .iter()
-                .filter(|payload| payload.gateway.id == gateway.id)
-                .filter_map(|payload| payload.decoded.as_ref().ok())
-                .collect();
+        for (gateway, decoded) in of_gateway.values() {
             let mut attempt = 0;
-            while let Err(error) = self.registry.prepare(&self.pool, &gateway, &decoded).await {
-                self.back_off(&mut attempt, &error).await?;
+            while let Err(error) = self.registry.prepare(&self.pool, gateway, decoded).await {
+                back_off(
+                    &mut self.stopping_since,
+                    &self.config,
+                    &self.shutdown,
+                    &mut attempt,
+                    &error,
+                )
+                .await?;
             }
         }
+        drop(of_gateway);
         let limits = TimeLimits {
             future_s: self.config.future_limit_s,
             ancient: self.config.ancient_limit,
@@ -270,15 +291,7 @@ impl Writer {
                     detail: letter.detail.clone(),
                     dead_letter: Some(letter.id),
                 };
-                let gateway = payload.gateway();
-                match serde_json::to_vec(&refusal) {
-                    Ok(json) => self.hub.refused(
-                        gateway.id,
-                        topic(&gateway.tenant_slug, &gateway.slug, "error"),
-                        json.into(),
-                    ),
-                    Err(error) => tracing::error!(%error, "a refusal can't be written as JSON"),
-                }
+                tell_refused(&self.hub, payload.gateway(), &refusal);
             }
         }
         for (gateway, committed) in done.committed {
@@ -293,30 +306,76 @@ impl Writer {
     }
 
     async fn back_off(&mut self, attempt: &mut u32, error: &sqlx::Error) -> Result<(), Stopped> {
-        if matches!(error, sqlx::Error::PoolClosed) {
+        back_off(
+            &mut self.stopping_since,
+            &self.config,
+            &self.shutdown,
+            attempt,
+            error,
+        )
+        .await
+    }
+}
+
+/// Waits before the next attempt: exponentially longer, with full jitter, 5 s at most.
+async fn back_off(
+    stopping_since: &mut Option<Instant>,
+    config: &Config,
+    shutdown: &CancellationToken,
+    attempt: &mut u32,
+    error: &sqlx::Error,
+) -> Result<(), Stopped> {
+    if matches!(error, sqlx::Error::PoolClosed) {
+        return Err(Stopped);
+    }
+    if shutdown.is_cancelled() {
+        let since = *stopping_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > Duration::from_secs(config.shutdown_s) {
             return Err(Stopped);
         }
-        if self.shutdown.is_cancelled() {
-            let since = *self.stopping_since.get_or_insert_with(Instant::now);
-            if since.elapsed() > Duration::from_secs(self.config.shutdown_s) {
-                return Err(Stopped);
-            }
-        }
-        metrics::retried();
-        let most = Duration::from_millis(50)
-            .saturating_mul(1 << (*attempt).min(7))
-            .min(Duration::from_secs(5));
-        *attempt += 1;
-        if *attempt == 1 || attempt.is_multiple_of(10) {
-            tracing::warn!(
-                error = format!("{:#}", anyhow::anyhow!(error.to_string())),
-                attempt,
-                "the database can't take readings: waiting, gateways are held back"
-            );
-        }
-        let pause = rand::rng().random_range(Duration::from_millis(5)..=most);
-        tokio::time::sleep(pause).await;
-        Ok(())
+    }
+    metrics::retried();
+    let most = Duration::from_millis(50)
+        .saturating_mul(1 << (*attempt).min(7))
+        .min(Duration::from_secs(5));
+    *attempt += 1;
+    if *attempt == 1 || attempt.is_multiple_of(10) {
+        tracing::warn!(
+            error = format!("{:#}", anyhow::anyhow!(error.to_string())),
+            attempt,
+            "the database can't take readings: waiting, gateways are held back"
+        );
+    }
+    let pause = rand::rng().random_range(Duration::from_millis(5)..=most);
+    tokio::time::sleep(pause).await;
+    Ok(())
+}
+
+/// How large a batch has become.
+#[derive(Default)]
+struct Size {
+    rows: usize,
+    bytes: usize,
+    payloads: usize,
+    of_gateway: HashMap<GatewayId, usize>,
+    /// Most payloads of one gateway.
+    largest_window: usize,
+}
+
+impl Size {
+    fn add(&mut self, payload: &Payload) {
+        self.rows += payload.readings();
+        self.bytes += payload.raw.len();
+        self.payloads += 1;
+        let window = self.of_gateway.entry(payload.gateway.id).or_default();
+        *window += 1;
+        self.largest_window = self.largest_window.max(*window);
+    }
+
+    fn full(&self, limits: &crate::config::Writer) -> bool {
+        self.rows >= limits.batch_rows
+            || self.bytes >= limits.batch_bytes
+            || self.payloads >= limits.batch_payloads
     }
 }
 

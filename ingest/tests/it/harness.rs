@@ -29,12 +29,18 @@ pub struct Service {
 }
 
 pub async fn start(change: impl FnOnce(&mut Config)) -> Service {
+    let database = TestDatabase::new().await;
+    let pool = database.pool(Role::Ingest);
+    start_on(database, pool, change).await
+}
+
+/// The service with another way to its database, such as one through a proxy.
+pub async fn start_on(database: TestDatabase, pool: PgPool, change: impl FnOnce(&mut Config)) -> Service {
     // `RUST_LOG=debug` shows what the service does; the second test to come here can't set it again.
     drop(telemetry::init(&telemetry::Config {
         format: telemetry::LogFormat::Text,
         filter: "off".into(),
     }));
-    let database = TestDatabase::new().await;
     let (tenant, site) = (TenantId::new(), SiteId::new());
     sqlx::query("INSERT INTO tenant (id, slug, name) VALUES ($1, 'acme', 'Acme')")
         .bind(tenant)
@@ -58,7 +64,6 @@ pub async fn start(change: impl FnOnce(&mut Config)) -> Service {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    let pool = database.pool(Role::Ingest);
     let task = tokio::spawn(ingest::run(config, pool.clone(), listener, shutdown.clone()));
     Service {
         database,

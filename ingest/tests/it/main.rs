@@ -7,5 +7,8 @@ mod commit;
 mod connect;
 mod content;
 mod harness;
+mod mending;
+mod outage;
+mod proxy;
 mod sequence;
 mod traps;

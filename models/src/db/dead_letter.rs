@@ -1,7 +1,9 @@
 //! What could not be stored, whole, with its reason.
 
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
+use crate::dead_letter::Fix;
 use crate::id::{DeadLetterId, GatewayId, TenantId};
 use crate::time::Timestamp;
 
@@ -57,6 +59,17 @@ pub struct Filter {
     pub reason: Option<String>,
     /// Of these ids only; empty = any.
     pub ids: Vec<DeadLetterId>,
+    /// Only those that somebody asked to be tried again.
+    pub requested: bool,
+}
+
+/// An open dead letter and how it is to be mended.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct OpenLetter {
+    #[sqlx(flatten)]
+    pub letter: DeadLetter,
+    #[sqlx(json)]
+    pub fix: Fix,
 }
 
 /// Open dead letters, oldest first, at most `limit`, after `after`.
@@ -68,14 +81,14 @@ pub async fn open(
     filter: &Filter,
     after: Option<DeadLetterId>,
     limit: i64,
-) -> Result<Vec<DeadLetter>, sqlx::Error> {
+) -> Result<Vec<OpenLetter>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT id, tenant_id, gateway_id, received_at, topic, payload, format, reason, detail, readings
+        "SELECT id, tenant_id, gateway_id, received_at, topic, payload, format, reason, detail, readings, fix
          FROM dead_letter
          WHERE replayed_at IS NULL AND discarded_at IS NULL
            AND ($1::uuid IS NULL OR tenant_id = $1) AND ($2::uuid IS NULL OR gateway_id = $2)
            AND ($3::text IS NULL OR reason = $3) AND (cardinality($4::uuid[]) = 0 OR id = ANY ($4))
-           AND ($5::uuid IS NULL OR id > $5)
+           AND ($5::uuid IS NULL OR id > $5) AND (NOT $7 OR replay_requested_at IS NOT NULL)
          ORDER BY id LIMIT $6",
     )
     .bind(filter.tenant)
@@ -84,6 +97,32 @@ pub async fn open(
     .bind(&filter.ids)
     .bind(after)
     .bind(limit)
+    .bind(filter.requested)
+    .fetch_all(connection)
+    .await
+}
+
+/// The ids of all open dead letters that match, oldest first.
+///
+/// # Errors
+/// When the database does.
+pub async fn open_ids(
+    connection: &mut PgConnection,
+    filter: &Filter,
+) -> Result<Vec<DeadLetterId>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT id FROM dead_letter
+         WHERE replayed_at IS NULL AND discarded_at IS NULL
+           AND ($1::uuid IS NULL OR tenant_id = $1) AND ($2::uuid IS NULL OR gateway_id = $2)
+           AND ($3::text IS NULL OR reason = $3) AND (cardinality($4::uuid[]) = 0 OR id = ANY ($4))
+           AND (NOT $5 OR replay_requested_at IS NOT NULL)
+         ORDER BY id",
+    )
+    .bind(filter.tenant)
+    .bind(filter.gateway)
+    .bind(filter.reason.as_deref())
+    .bind(&filter.ids)
+    .bind(filter.requested)
     .fetch_all(connection)
     .await
 }
@@ -104,5 +143,98 @@ pub async fn mark_replayed(
     )
     .bind(ids)
     .fetch_all(connection)
+    .await
+}
+
+/// Writes how open dead letters are to be mended, in place of what was written before. Returns those
+/// that were open.
+///
+/// # Errors
+/// When the database does.
+pub async fn set_fix(
+    connection: &mut PgConnection,
+    ids: &[DeadLetterId],
+    fix: &Fix,
+) -> Result<Vec<DeadLetterId>, sqlx::Error> {
+    sqlx::query_scalar(
+        "UPDATE dead_letter SET fix = $2
+         WHERE id = ANY ($1) AND replayed_at IS NULL AND discarded_at IS NULL
+         RETURNING id",
+    )
+    .bind(ids)
+    .bind(Json(fix))
+    .fetch_all(connection)
+    .await
+}
+
+/// Asks ingest to try dead letters again. Returns those that were open.
+///
+/// # Errors
+/// When the database does.
+pub async fn request_replay(
+    connection: &mut PgConnection,
+    ids: &[DeadLetterId],
+) -> Result<Vec<DeadLetterId>, sqlx::Error> {
+    sqlx::query_scalar(
+        "UPDATE dead_letter SET replay_requested_at = now(), replay_failed_at = NULL, replay_error = NULL
+         WHERE id = ANY ($1) AND replayed_at IS NULL AND discarded_at IS NULL
+         RETURNING id",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await
+}
+
+/// A try that left the letter where it is: notes why, and takes the request away.
+///
+/// # Errors
+/// When the database does.
+pub async fn replay_failed(
+    connection: &mut PgConnection,
+    id: DeadLetterId,
+    why: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE dead_letter SET replay_requested_at = NULL, replay_failed_at = now(), replay_error = $2
+         WHERE id = $1 AND replayed_at IS NULL",
+    )
+    .bind(id)
+    .bind(why.replace('\0', "\u{fffd}"))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Lets the gateways of these letters register up to `channels` channels, where that is more than
+/// they may now. Returns how many gateways that changed. Needs the owner's rights.
+///
+/// # Errors
+/// When the database does.
+pub async fn raise_quota(
+    connection: &mut PgConnection,
+    ids: &[DeadLetterId],
+    channels: i32,
+) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query(
+        "UPDATE gateway SET max_channels = $2
+         WHERE max_channels < $2 AND id IN (SELECT gateway_id FROM dead_letter WHERE id = ANY ($1))",
+    )
+    .bind(ids)
+    .bind(channels)
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// How many are open, and how many readings they hold.
+///
+/// # Errors
+/// When the database does.
+pub async fn open_totals(connection: &mut PgConnection) -> Result<(i64, i64), sqlx::Error> {
+    sqlx::query_as(
+        "SELECT count(*), coalesce(sum(readings), 0)::int8 FROM dead_letter
+         WHERE replayed_at IS NULL AND discarded_at IS NULL",
+    )
+    .fetch_one(connection)
     .await
 }

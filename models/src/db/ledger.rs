@@ -310,3 +310,17 @@ pub async fn totals(connection: &mut PgConnection) -> Result<(i64, i64), sqlx::E
     .fetch_one(connection)
     .await
 }
+
+/// Batches missing in all sequences: those that may still come, and those known to be lost.
+///
+/// # Errors
+/// When the database does.
+pub async fn gap_totals(connection: &mut PgConnection) -> Result<(i64, i64), sqlx::Error> {
+    sqlx::query_as(
+        "SELECT coalesce(sum(last_seq - first_seq + 1) FILTER (WHERE lost_at IS NULL), 0)::int8,
+                coalesce(sum(last_seq - first_seq + 1) FILTER (WHERE lost_at IS NOT NULL), 0)::int8
+         FROM sequence_gap WHERE closed_at IS NULL",
+    )
+    .fetch_one(connection)
+    .await
+}

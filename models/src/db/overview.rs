@@ -6,6 +6,7 @@
 
 mod assets;
 mod channels;
+mod dead_letters;
 mod ingest;
 mod keys;
 mod numbers;
@@ -13,6 +14,7 @@ mod work;
 
 pub use assets::*;
 pub use channels::*;
+pub use dead_letters::*;
 pub use ingest::*;
 pub use keys::*;
 pub use numbers::*;

@@ -205,6 +205,16 @@ pub async fn insert_events(
     Ok(done.rows_affected())
 }
 
+/// All readings of all tenants. Takes as long as reading them does: for measurements and tests.
+///
+/// # Errors
+/// When the database does.
+pub async fn count(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT count(*) FROM reading")
+        .fetch_one(connection)
+        .await
+}
+
 /// A database of its own for a measurement, beside the one `url` names, with the schema in it.
 /// Returns its address. The caller drops it by [`drop_scratch`].
 ///

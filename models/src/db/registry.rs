@@ -201,3 +201,34 @@ pub async fn gateway(
     .fetch_optional(connection)
     .await
 }
+
+/// A gateway by name.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct NamedGateway {
+    pub id: GatewayId,
+    pub tenant_id: TenantId,
+    pub tenant_slug: String,
+    pub slug: String,
+}
+
+/// Gateways of all tenants that `name` can mean: an id, `tenant/gateway`, or the gateway's slug alone;
+/// all of them without a name.
+///
+/// # Errors
+/// When the database does.
+pub async fn gateways_named(
+    connection: &mut PgConnection,
+    name: Option<&str>,
+) -> Result<Vec<NamedGateway>, sqlx::Error> {
+    let id: Option<GatewayId> = name.and_then(|name| name.parse().ok());
+    sqlx::query_as(
+        "SELECT g.id, g.tenant_id, t.slug AS tenant_slug, g.slug
+         FROM gateway g JOIN tenant t ON t.id = g.tenant_id
+         WHERE $1::text IS NULL OR g.id = $2 OR g.slug = $1 OR t.slug || '/' || g.slug = $1
+         ORDER BY t.slug, g.slug",
+    )
+    .bind(name)
+    .bind(id)
+    .fetch_all(connection)
+    .await
+}

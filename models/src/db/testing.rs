@@ -12,7 +12,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use super::{MIGRATOR, Role};
 
 /// A migrated, empty database. Dropped by [`TestDatabase::drop_now`]; a test that fails leaves it
-/// behind to be looked at, and the next one to make a template sweeps what is older than a day.
+/// behind to be looked at, and the next one to make a template sweeps what is older than a day: other
+/// checkouts with other migrations may work on the same server.
 #[derive(Debug)]
 pub struct TestDatabase {
     server: PgConnectOptions,

@@ -186,6 +186,10 @@ async fn no_function_shows_another_tenants_rows() {
         .execute(&database.owner)
         .await
         .unwrap();
+    sqlx::query("UPDATE channel SET cadence_s = 0.001")
+        .execute(&database.owner)
+        .await
+        .unwrap();
     // Every function that the API may call and that runs with the owner's rights is either tried here
     // or known to serve the time before a tenant is known.
     let asset = format!("'{}'", machine.asset.uuid());
@@ -221,6 +225,10 @@ async fn no_function_shows_another_tenants_rows() {
             format!("assessment_history({asset}, {range}, 10)"),
         ),
         ("latest_features", format!("latest_features({asset})")),
+        (
+            "cadence_gaps",
+            format!("cadence_gaps(NULL, {channel}, {range}, 0, 10)"),
+        ),
     ];
     let before_a_tenant = [
         "auth_user_by_email",

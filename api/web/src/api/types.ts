@@ -294,6 +294,7 @@ export interface LedgerDay {
   duplicate: number;
   conflict: number;
   rejected: number;
+  dead_lettered: number;
   payloads: number;
   payloads_dead: number;
   closes: boolean;

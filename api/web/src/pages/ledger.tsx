@@ -18,7 +18,7 @@ export function LedgerPage() {
   const tab = search.get('tab') ?? 'days';
   return (
     <>
-      <Head title="Ledger">Every reading a gateway sent is accounted for: received = stored + duplicate + conflict + rejected.</Head>
+      <Head title="Ledger">Every reading a gateway sent is accounted for: received = stored + duplicate + conflict + rejected + dead-lettered.</Head>
       <div class="filters"><Segments label="Part of the ledger" wide value={tab} options={[{ value: 'days', text: 'By day' }, { value: 'gaps', text: 'Gaps' }, { value: 'dead', text: 'Dead letters' }]} onChange={(v) => setSearch({ tab: v === 'days' ? null : v })} /></div>
       {tab === 'gaps' ? <Gaps /> : tab === 'dead' ? <DeadLetters /> : <Days />}
     </>
@@ -29,7 +29,7 @@ function Days() {
   const found = useQuery<Page<LedgerDay>>('/v1/ledger?limit=200', 10_000);
   const now = useNow(60_000);
   const rows = found.data?.data;
-  const total = useMemo(() => (rows ?? []).reduce((sum, r) => ({ received: sum.received + r.received, stored: sum.stored + r.stored, rest: sum.rest + (r.received - r.stored - r.duplicate - r.conflict - r.rejected) }), { received: 0, stored: 0, rest: 0 }), [rows]);
+  const total = useMemo(() => (rows ?? []).reduce((sum, r) => ({ received: sum.received + r.received, stored: sum.stored + r.stored, rest: sum.rest + (r.received - r.stored - r.duplicate - r.conflict - r.rejected - r.dead_lettered) }), { received: 0, stored: 0, rest: 0 }), [rows]);
   return (
     <section class="card" aria-label="Ledger by gateway and day">
       <Fetched of={{ ...found, data: rows }} rows={6} empty={<Empty title="Nothing received yet"><p>The first batch of a gateway opens its ledger.</p></Empty>}>
@@ -37,7 +37,7 @@ function Days() {
           <>
             <p class="state sum">{total.rest === 0 ? <Tag shape="check">The ledger closes</Tag> : <Tag shape="square" tone="poor">{count(total.rest)} readings are not accounted for</Tag>} <span class="soft">{count(total.received)} received, {count(total.stored)} stored. Days are UTC days of receipt.</span></p>
             <div class="scroll"><table class="cards">
-              <thead><tr><th>Day</th><th>Gateway</th><th class="num">Received</th><th class="num">Stored</th><th class="num">Duplicate</th><th class="num">Conflict</th><th class="num">Rejected</th><th class="num">Payloads</th><th class="num">Unreadable</th><th>Closes</th></tr></thead>
+              <thead><tr><th>Day</th><th>Gateway</th><th class="num">Received</th><th class="num">Stored</th><th class="num">Duplicate</th><th class="num">Conflict</th><th class="num">Dead-lettered</th><th class="num">Rejected</th><th class="num">Payloads</th><th class="num">Unreadable</th><th>Closes</th></tr></thead>
               <tbody>{list.map((r) => (
                 <tr key={r.day + r.gateway.id}>
                   <td class="nowrap">{date(r.day, 'UTC', now)}</td>
@@ -46,7 +46,8 @@ function Days() {
                   <td class="num" data-label="Stored">{count(r.stored)}</td>
                   <td class="num" data-label="Duplicate">{count(r.duplicate)}</td>
                   <td class="num" data-label="Conflict">{r.conflict > 0 ? <Tag shape="triangle" tone="watch">{count(r.conflict)}</Tag> : '0'}</td>
-                  <td class="num" data-label="Rejected">{r.rejected > 0 ? <a href="/ledger?tab=dead"><Tag shape="triangle" tone="watch">{count(r.rejected)}</Tag></a> : '0'}</td>
+                  <td class="num" data-label="Dead-lettered">{r.dead_lettered > 0 ? <a href="/ledger?tab=dead"><Tag shape="triangle" tone="watch">{count(r.dead_lettered)}</Tag></a> : '0'}</td>
+                  <td class="num" data-label="Rejected">{count(r.rejected)}</td>
                   <td class="num" data-label="Payloads">{count(r.payloads)}</td>
                   <td class="num" data-label="Unreadable">{r.payloads_dead > 0 ? <a href="/ledger?tab=dead"><Tag shape="triangle" tone="watch">{count(r.payloads_dead)}</Tag></a> : '0'}</td>
                   <td data-label="Closes">{r.closes ? <Tag shape="check">yes</Tag> : <Tag shape="square" tone="poor">no</Tag>}</td>

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::id::{CredentialId, DeadLetterId, GatewayId, SiteId, TenantId};
+use crate::id::{ChannelId, CredentialId, GatewayId, SiteId};
 use crate::time::Timestamp;
 
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -69,18 +69,23 @@ pub async fn credentials(
     .await
 }
 
-/// One gateway's account of one UTC day: received = stored + duplicate + conflict + rejected.
+/// One gateway's account of one UTC day:
+/// received = stored + duplicate + conflict + rejected + dead_lettered.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 pub struct LedgerRow {
     pub gateway_id: GatewayId,
     pub gateway_slug: String,
+    pub tenant_slug: String,
     /// ISO 8601.
     pub day: String,
     pub received: i64,
     pub stored: i64,
     pub duplicate: i64,
     pub conflict: i64,
+    /// Refused for good: their dead letters were discarded.
     pub rejected: i64,
+    /// In dead letters that can still be mended and replayed.
+    pub dead_lettered: i64,
     pub payloads: i64,
     pub payloads_dead: i64,
     pub first_at: Timestamp,
@@ -90,7 +95,7 @@ pub struct LedgerRow {
 impl LedgerRow {
     /// Whether every reading received stands somewhere. The schema lets no other be committed.
     pub fn closes(&self) -> bool {
-        self.received == self.stored + self.duplicate + self.conflict + self.rejected
+        self.received == self.stored + self.duplicate + self.conflict + self.rejected + self.dead_lettered
     }
 }
 
@@ -114,9 +119,15 @@ pub async fn ledger(
     limit: i64,
 ) -> Result<Vec<LedgerRow>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT l.gateway_id, g.slug AS gateway_slug, l.day::text AS day, l.received, l.stored, l.duplicate, l.conflict,
-                l.rejected, l.payloads, l.payloads_dead, l.first_at, l.last_at
-         FROM ledger l JOIN gateway g ON g.id = l.gateway_id
+        "SELECT l.gateway_id, g.slug AS gateway_slug, t.slug AS tenant_slug, l.day::text AS day, l.received, l.stored,
+                l.duplicate, l.conflict, l.rejected - d.waiting AS rejected, d.waiting AS dead_lettered, l.payloads,
+                l.payloads_dead, l.first_at, l.last_at
+         FROM ledger l JOIN gateway g ON g.id = l.gateway_id JOIN tenant t ON t.id = l.tenant_id
+         CROSS JOIN LATERAL (
+             SELECT coalesce(sum(x.readings), 0)::int8 AS waiting FROM dead_letter x
+             WHERE x.gateway_id = l.gateway_id AND x.replayed_at IS NULL AND x.discarded_at IS NULL
+               AND x.received_at >= l.day::timestamp AT TIME ZONE 'UTC'
+               AND x.received_at < (l.day + 1)::timestamp AT TIME ZONE 'UTC') d
          WHERE ($1::uuid IS NULL OR l.gateway_id = $1) AND ($2::text IS NULL OR l.day >= $2::date)
            AND ($3::text IS NULL OR l.day < $3::date)
            AND ($4::text IS NULL OR (l.day, l.gateway_id) < ($4::date, $5))
@@ -137,12 +148,27 @@ pub async fn ledger(
 pub struct GapRow {
     pub gateway_id: GatewayId,
     pub gateway_slug: String,
+    pub tenant_slug: String,
     pub epoch: i64,
     pub first_seq: i64,
     pub last_seq: i64,
     pub seen_at: Timestamp,
     pub closed_at: Option<Timestamp>,
     pub lost_at: Option<Timestamp>,
+}
+
+impl GapRow {
+    /// Where the batches are, or were lost.
+    pub fn place(&self) -> &'static str {
+        if self.closed_at.is_some() {
+            "arrived"
+        } else if self.lost_at.is_some() {
+            // The gateway's floor passed them: its spool had let go of them before they were committed.
+            "gateway_spool"
+        } else {
+            "link"
+        }
+    }
 }
 
 /// Holes, newest first; `open` = only those that have not been filled.
@@ -156,8 +182,9 @@ pub async fn gaps(
     limit: i64,
 ) -> Result<Vec<GapRow>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT s.gateway_id, g.slug AS gateway_slug, s.epoch, s.first_seq, s.last_seq, s.seen_at, s.closed_at, s.lost_at
-         FROM sequence_gap s JOIN gateway g ON g.id = s.gateway_id
+        "SELECT s.gateway_id, g.slug AS gateway_slug, t.slug AS tenant_slug, s.epoch, s.first_seq, s.last_seq, s.seen_at,
+                s.closed_at, s.lost_at
+         FROM sequence_gap s JOIN gateway g ON g.id = s.gateway_id JOIN tenant t ON t.id = s.tenant_id
          WHERE ($1::uuid IS NULL OR s.gateway_id = $1) AND (NOT $2 OR s.closed_at IS NULL)
          ORDER BY s.seen_at DESC, s.gateway_id, s.epoch, s.first_seq LIMIT $3",
     )
@@ -168,102 +195,52 @@ pub async fn gaps(
     .await
 }
 
-/// A dead letter without its payload.
+/// A time at which a channel with an expected cadence said nothing.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
-pub struct DeadLetterRow {
-    pub id: DeadLetterId,
-    pub tenant_id: TenantId,
+pub struct CadenceGapRow {
     pub gateway_id: GatewayId,
     pub gateway_slug: String,
-    pub received_at: Timestamp,
-    pub topic: String,
-    pub format: String,
-    pub reason: String,
-    pub detail: String,
-    pub readings: i32,
-    pub bytes: i32,
-    pub replayed_at: Option<Timestamp>,
-    pub discarded_at: Option<Timestamp>,
+    pub channel_id: ChannelId,
+    pub device: String,
+    pub channel: String,
+    pub cadence_s: f64,
+    /// The reading before the hole.
+    pub after_ts: Timestamp,
+    /// The reading after it; `None` = it lasts.
+    pub before_ts: Option<Timestamp>,
+    /// Readings that the cadence let expect.
+    pub missing: i64,
+    /// refused, channel, device, gateway_spool, link or gateway: see migration 0025.
+    pub place: String,
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct DeadLetterFilter {
+/// Which holes in the cadence to look for.
+#[derive(Clone, Copy, Debug)]
+pub struct CadenceFilter {
     pub gateway: Option<GatewayId>,
-    pub reason: Option<String>,
-    /// Only those that are neither replayed nor discarded.
-    pub open: bool,
+    pub channel: Option<ChannelId>,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// A silence is a hole when it is longer than so many times the cadence.
+    pub factor: f64,
 }
 
-macro_rules! dead_letter_query {
-    ($filter:literal) => {
-        concat!(
-            "SELECT l.id, l.tenant_id, l.gateway_id, g.slug AS gateway_slug, l.received_at, l.topic, l.format, l.reason,
-                    l.detail, l.readings, octet_length(l.payload) AS bytes, l.replayed_at, l.discarded_at
-             FROM dead_letter l JOIN gateway g ON g.id = l.gateway_id WHERE ",
-            $filter
-        )
-    };
-}
-
-/// Newest first, after the moment and id of `after`.
+/// Holes in the cadence of the tenant acted for, newest first.
 ///
 /// # Errors
 /// When the database does.
-pub async fn dead_letters(
+pub async fn cadence_gaps(
     connection: &mut PgConnection,
-    filter: &DeadLetterFilter,
-    after: Option<(Timestamp, DeadLetterId)>,
-    limit: i64,
-) -> Result<Vec<DeadLetterRow>, sqlx::Error> {
-    sqlx::query_as(dead_letter_query!(
-        "($1::uuid IS NULL OR l.gateway_id = $1) AND ($2::text IS NULL OR l.reason = $2)
-         AND (NOT $3 OR (l.replayed_at IS NULL AND l.discarded_at IS NULL))
-         AND ($4::timestamptz IS NULL OR (l.received_at, l.id) < ($4, $5))
-         ORDER BY l.received_at DESC, l.id DESC LIMIT $6"
-    ))
-    .bind(filter.gateway)
-    .bind(filter.reason.as_deref())
-    .bind(filter.open)
-    .bind(after.map(|(at, _)| at))
-    .bind(after.map(|(_, id)| id))
-    .bind(limit)
-    .fetch_all(connection)
-    .await
-}
-
-/// A dead letter and its payload.
-///
-/// # Errors
-/// When the database does.
-pub async fn dead_letter(
-    connection: &mut PgConnection,
-    id: DeadLetterId,
-) -> Result<Option<(DeadLetterRow, Vec<u8>)>, sqlx::Error> {
-    let row: Option<DeadLetterRow> = sqlx::query_as(dead_letter_query!("l.id = $1"))
-        .bind(id)
-        .fetch_optional(&mut *connection)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    let payload = sqlx::query_scalar("SELECT payload FROM dead_letter WHERE id = $1")
-        .bind(id)
-        .fetch_one(connection)
-        .await?;
-    Ok(Some((row, payload)))
-}
-
-/// Says that nobody will mend this one. Whether it was still open.
-///
-/// # Errors
-/// When the database does.
-pub async fn discard_dead_letter(
-    connection: &mut PgConnection,
-    id: DeadLetterId,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query(
-        "UPDATE dead_letter SET discarded_at = now() WHERE id = $1 AND replayed_at IS NULL AND discarded_at IS NULL",
-    )
-    .bind(id)
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected() > 0)
+    filter: &CadenceFilter,
+    limit: i32,
+) -> Result<Vec<CadenceGapRow>, sqlx::Error> {
+    sqlx::query_as("SELECT * FROM cadence_gaps($1, $2, $3, $4, $5, $6)")
+        .bind(filter.gateway)
+        .bind(filter.channel)
+        .bind(filter.from)
+        .bind(filter.to)
+        .bind(filter.factor)
+        .bind(limit)
+        .fetch_all(connection)
+        .await
 }

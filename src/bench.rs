@@ -1,0 +1,156 @@
+//! `forewarn bench`: measurements of ingestion, each ending in one JSON object.
+
+use std::path::PathBuf;
+use std::process::{Command as Process, Stdio};
+
+use anyhow::{Context, ensure};
+use ingest::bench::{self, ConnectionsArgs, IngestArgs, PeersArgs, Place};
+use serde_json::Value;
+
+#[derive(Debug, clap::Subcommand)]
+#[command(
+    after_help = "The service is a process of its own (forewarn ingest), the databases are made beside the one that
+DATABASE_URL names and dropped again. --short is for a continuous integration server: seconds instead of minutes, and
+figures that mean nothing, but nothing may be lost or doubled (exit code 1)."
+)]
+pub enum Command {
+    /// Native batches over loopback until committed, beside a raw COPY of as many rows.
+    Ingest {
+        #[arg(long, default_value_t = 50)]
+        connections: usize,
+        /// At full load; half load follows for a quarter of it.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// One JSON reading a message (QoS 1) instead of native batches.
+        #[arg(long)]
+        plain: bool,
+        /// Readings in a batch; a multiple of 20.
+        #[arg(long, default_value_t = 500)]
+        batch: usize,
+        /// Messages of one connection that are not acknowledged yet; default 4 batches, 200 plain messages.
+        #[arg(long)]
+        window: Option<usize>,
+        #[arg(long)]
+        short: bool,
+    },
+    /// Many gateways at once; then many of them lose their connection and come back at the same moment.
+    Connections {
+        #[arg(long, default_value_t = 10_000)]
+        connections: usize,
+        /// How many come back at once.
+        #[arg(long, default_value_t = 5_000)]
+        storm: usize,
+        #[arg(long)]
+        short: bool,
+    },
+    /// The same plain JSON load into mosquitto with a subscriber from PyPI that writes to an equal database.
+    Peers {
+        #[arg(long, default_value_t = 50)]
+        connections: usize,
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+        /// Python with venv and pip; the subscriber's packages are fetched into a folder of their own.
+        #[arg(long, default_value = "python3", value_name = "PROGRAM")]
+        python: PathBuf,
+        #[arg(long, default_value = "mosquitto", value_name = "PROGRAM")]
+        mosquitto: PathBuf,
+        #[arg(long)]
+        short: bool,
+    },
+    /// The agent on site: simulate, spool with sync, send. Runs forewarn-edge bench.
+    Edge {
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+        #[arg(long)]
+        short: bool,
+    },
+}
+
+/// Prints the result.
+///
+/// # Errors
+/// When it can't be measured, or something was lost or doubled.
+pub async fn run(command: Command, database_url: &str) -> anyhow::Result<()> {
+    let place = Place {
+        database_url: database_url.to_owned(),
+        executable: Some(std::env::current_exe().context("where this program is")?),
+    };
+    let result = match command {
+        Command::Ingest {
+            connections,
+            seconds,
+            plain,
+            batch,
+            window,
+            short,
+        } => {
+            let mut args = IngestArgs {
+                connections,
+                seconds,
+                batch,
+                ..IngestArgs::new(plain)
+            };
+            args.window = window.unwrap_or(args.window);
+            if short {
+                args.connections = connections.min(10);
+                args.seconds = 3;
+            }
+            bench::ingest(args, &place).await?
+        }
+        Command::Connections {
+            connections,
+            storm,
+            short,
+        } => {
+            let args = if short {
+                ConnectionsArgs {
+                    connections: connections.min(300),
+                    storm: storm.min(150),
+                }
+            } else {
+                ConnectionsArgs { connections, storm }
+            };
+            bench::connections(args, &place).await?
+        }
+        Command::Peers {
+            connections,
+            seconds,
+            python,
+            mosquitto,
+            short,
+        } => {
+            let args = PeersArgs {
+                connections: if short { connections.min(5) } else { connections },
+                seconds: if short { 3 } else { seconds },
+                python,
+                mosquitto,
+            };
+            bench::peers(args, &place).await?
+        }
+        Command::Edge { seconds, short } => edge(if short { 3 } else { seconds })?,
+    };
+    println!("{result}");
+    for key in ["lost", "duplicated"] {
+        let n = result[key].as_i64().unwrap_or(0);
+        ensure!(n == 0, "{n} readings {key}");
+    }
+    Ok(())
+}
+
+/// The agent's own measurement; its executable stands beside this one.
+fn edge(seconds: u64) -> anyhow::Result<Value> {
+    let program = std::env::current_exe()?.with_file_name("forewarn-edge");
+    let output = Process::new(&program)
+        .args(["bench", "--seconds", &seconds.to_string()])
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("can't start {}", program.display()))?;
+    ensure!(
+        output.status.success(),
+        "forewarn-edge bench ended with {}",
+        output.status
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().context("forewarn-edge bench said nothing")?;
+    serde_json::from_str(last).context("the last line of forewarn-edge bench is no JSON")
+}
