@@ -62,7 +62,7 @@ impl Api {
     }
 }
 
-fn client(stack: &Stack, plant: &Plant) -> (AsyncClient, EventLoop) {
+pub fn client(stack: &Stack, plant: &Plant) -> (AsyncClient, EventLoop) {
     let mut options = MqttOptions::new("test", stack.mqtt.ip().to_string(), stack.mqtt.port());
     options.set_credentials(format!("{TENANT}/{GATEWAY}"), plant.secret.reveal());
     options.set_keep_alive(Duration::from_secs(10));
@@ -70,7 +70,7 @@ fn client(stack: &Stack, plant: &Plant) -> (AsyncClient, EventLoop) {
 }
 
 /// Publishes and waits for the PUBACKs of all messages.
-async fn publish(client: &AsyncClient, events: &mut EventLoop, topic: &str, payloads: &[Value]) {
+pub async fn publish(client: &AsyncClient, events: &mut EventLoop, topic: &str, payloads: &[Value]) {
     for payload in payloads {
         client
             .publish(topic, QoS::AtLeastOnce, false, payload.to_string())

@@ -1,0 +1,121 @@
+//! The commands that answer "was it stored, and if not, where did it go?", on a database that the services fill.
+
+use std::process::Output;
+
+use models::db::testing::TestDatabase;
+use serde_json::{Value, json};
+
+use crate::path::{client, publish};
+use crate::plant::Plant;
+use crate::processes::forewarn;
+use crate::stack::Stack;
+
+async fn run(database: &TestDatabase, arguments: &[&str]) -> Output {
+    let mut command = forewarn();
+    command
+        .args(arguments)
+        .env("DATABASE_URL", database.url())
+        .env("FOREWARN__LOG__FILTER", "warn");
+    tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap()
+}
+
+fn answer(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(last)
+        .unwrap_or_else(|error| panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_says_where_readings_are_and_a_mended_letter_moves_them() {
+    let stack = Stack::start("").await;
+    let plant = Plant::register(&stack.database).await;
+    sqlx::query("UPDATE channel SET cadence_s = 1")
+        .execute(&stack.database.owner)
+        .await
+        .unwrap();
+    let (mqtt, mut events) = client(&stack, &plant);
+    let at = |second: i64| json!(1_767_225_600 + second);
+    let messages = [
+        json!({ "ts": at(0), "temperature": 20 }),
+        json!({ "ts": at(1), "temperature": 21 }),
+        // Six seconds of silence, while the neighbouring channel speaks.
+        json!({ "ts": at(4), "speed": 5 }),
+        json!({ "ts": at(8), "temperature": 22 }),
+    ];
+    publish(&mqtt, &mut events, "fw/v1/me/json/pump-1", &messages).await;
+    let refused = [json!({ "value": 3, "unit": "bar", "ts": at(9) })];
+    publish(&mqtt, &mut events, "fw/v1/me/json/pump-1/temperature", &refused).await;
+
+    let database = &stack.database;
+    let ledger = answer(&run(database, &["ledger", "--gateway", "acme/line-1", "--json"]).await);
+    assert_eq!(
+        (
+            &ledger["closes"],
+            &ledger["received"],
+            &ledger["stored"],
+            &ledger["dead_lettered"]
+        ),
+        (&json!(true), &json!(5), &json!(4), &json!(1)),
+        "{ledger}"
+    );
+    let checked = run(database, &["ledger", "--check"]).await;
+    assert_eq!(checked.status.code(), Some(3), "a dead letter waits");
+    let silences = run(
+        database,
+        &["ledger", "--from", "2026-01-01", "--to", "2026-01-01", "--json"],
+    )
+    .await;
+    let silences = answer(&silences);
+    // The newest is the silence that lasts.
+    assert_eq!(silences["cadence_gaps"][0]["place"], "refused", "{silences}");
+    let gap = &silences["cadence_gaps"][1];
+    assert_eq!(
+        (&gap["channel"], &gap["missing"], &gap["place"]),
+        (&json!("temperature"), &json!(6), &json!("channel")),
+        "{silences}"
+    );
+
+    let letters = answer(&run(database, &["dead-letters", "list", "--json"]).await);
+    let letter = &letters["dead_letters"][0];
+    assert_eq!(
+        (&letter["reason"], &letter["readings"]),
+        (&json!("unit_mismatch"), &json!(1)),
+        "{letters}"
+    );
+    let id = letter["id"].as_str().unwrap();
+    let shown = answer(&run(database, &["dead-letters", "show", id, "--json"]).await);
+    assert!(shown["payload"].as_str().unwrap().contains("bar"), "{shown}");
+    let nothing = run(database, &["dead-letters", "fix", id]).await;
+    assert_eq!(nothing.status.code(), Some(1), "a fix must say something");
+    let wrong = run(
+        database,
+        &["dead-letters", "fix", id, "--unit", "*=m", "--replay", "--json"],
+    )
+    .await;
+    assert_eq!(wrong.status.code(), Some(3), "it is still refused");
+    let mended = run(
+        database,
+        &[
+            "dead-letters",
+            "fix",
+            id,
+            "--unit",
+            "pump-1/temperature=Cel",
+            "--replay",
+            "--json",
+        ],
+    )
+    .await;
+    assert_eq!(answer(&mended)["stored"], 1);
+    let ledger = run(database, &["ledger", "--check", "--json"]).await;
+    assert_eq!(ledger.status.code(), Some(0), "everything is settled");
+    assert_eq!(answer(&ledger)["stored"], 5);
+    let unknown = run(database, &["ledger", "--gateway", "acme/nobody"]).await;
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("acme/nobody"));
+    mqtt.disconnect().await.unwrap();
+    stack.stop().await;
+}
