@@ -43,6 +43,98 @@ pub fn may_close(evidence: &Evidence, now: Timestamp, linger: Duration) -> Optio
     }
 }
 
+/// How cases are told of, after Alertmanager: together, not too often, and again while nothing happens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Grouping {
+    /// From the first sign to the first notice: what comes within it is one notice. A case that closes
+    /// within it is never told of.
+    pub wait: Duration,
+    /// Between two notices of news about the same case.
+    pub interval: Duration,
+    /// Between two notices of a case that nobody has made a ticket for or acknowledged.
+    pub repeat: Duration,
+}
+
+impl Default for Grouping {
+    fn default() -> Self {
+        Self {
+            wait: Duration::from_secs(30),
+            interval: Duration::from_secs(300),
+            repeat: Duration::from_secs(4 * 3600),
+        }
+    }
+}
+
+/// Why people hear of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    Opened,
+    /// More has come to it since the last notice.
+    News,
+    /// It is as it was, and nobody has seen to it.
+    Repeat,
+}
+
+impl Notice {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::News => "news",
+            Self::Repeat => "repeat",
+        }
+    }
+}
+
+/// What a notice depends on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Telling {
+    pub opened_at: Timestamp,
+    /// When something was last added to it.
+    pub news_at: Timestamp,
+    pub notified_at: Option<Timestamp>,
+    /// It has a ticket, or every alarm of it is acknowledged.
+    pub seen_to: bool,
+    /// Every sign of it is suppressed.
+    pub silenced: bool,
+}
+
+/// Whether an open case is to be told of now.
+pub fn notice(case: &Telling, now: Timestamp, grouping: &Grouping) -> Option<Notice> {
+    if case.silenced {
+        return None;
+    }
+    match case.notified_at {
+        None => (now >= case.opened_at + grouping.wait).then_some(Notice::Opened),
+        Some(told) if case.news_at > told => (now >= told + grouping.interval).then_some(Notice::News),
+        Some(told) => (!case.seen_to && now >= told + grouping.repeat).then_some(Notice::Repeat),
+    }
+}
+
+/// Why two cases can't be made one, or one two.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegroupError {
+    #[error("a case can't be merged into itself")]
+    Itself,
+    #[error("the case {0} is closed: only open cases can be merged or split")]
+    Closed(crate::id::CaseId),
+    #[error("the case to merge with doesn't exist")]
+    NoSuchCase,
+    #[error(
+        "both cases have a ticket that is worked on (#{of_this} and #{of_other}): complete or cancel one of them first"
+    )]
+    TwoTickets { of_this: i32, of_other: i32 },
+    #[error("name at least one alarm or prediction of this case to split off")]
+    Nothing,
+    #[error("{0} does not belong to this case")]
+    NotOfThisCase(String),
+    #[error("a case must keep a sign: that is all of them")]
+    Everything,
+    #[error("the asset has the open case {0} for that failure mode: merge with it instead")]
+    Exists(crate::id::CaseId),
+    #[error("the signs belong to several assets: split off those of one at a time")]
+    SeveralAssets,
+}
+
 /// The name of a case: what is wrong with which asset.
 pub fn title(failure_mode: Option<&str>, first_sign: &str, asset: &str) -> String {
     match failure_mode {
@@ -87,6 +179,35 @@ mod tests {
         assert!(case(0, 0, &[], Some(3600.0)));
         for status in Status::ALL {
             assert_eq!(case(0, 0, &[status], Some(0.0)), status.is_terminal(), "{status}");
+        }
+    }
+
+    #[test]
+    fn people_are_told_together_not_too_often_and_again() {
+        let at = |seconds: f64| Timestamp::from_secs(1_750_000_000).plus_seconds(seconds);
+        let grouping = Grouping::default();
+        // (news, notified, seen to, silenced, now) -> notice. Opened at 0.
+        for (news, notified, seen_to, silenced, now, expect) in [
+            (0.0, None, false, false, 29.0, None),
+            (0.0, None, false, false, 30.0, Some(Notice::Opened)),
+            (0.0, None, true, false, 30.0, Some(Notice::Opened)),
+            (0.0, None, false, true, 9999.0, None),
+            (40.0, Some(30.0), false, false, 329.0, None),
+            (40.0, Some(30.0), false, false, 330.0, Some(Notice::News)),
+            (40.0, Some(30.0), true, false, 330.0, Some(Notice::News)),
+            (20.0, Some(30.0), false, false, 330.0, None),
+            (20.0, Some(30.0), false, false, 14_430.0, Some(Notice::Repeat)),
+            (20.0, Some(30.0), true, false, 99_999.0, None),
+            (40.0, Some(30.0), false, true, 99_999.0, None),
+        ] {
+            let case = Telling {
+                opened_at: at(0.0),
+                news_at: at(news),
+                notified_at: notified.map(at),
+                seen_to,
+                silenced,
+            };
+            assert_eq!(notice(&case, at(now), &grouping), expect, "{case:?} {now}");
         }
     }
 

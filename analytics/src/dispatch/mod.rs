@@ -19,7 +19,9 @@ mod sign;
 
 use std::time::Duration;
 
-use models::db::{broken_constraint, case_file, dispatch as sql, is_retryable, outbox};
+use models::alarm::Patience;
+use models::case::Grouping;
+use models::db::{alarm, broken_constraint, case_file, dispatch as sql, is_retryable, outbox, prediction};
 use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -41,8 +43,8 @@ pub(crate) const ACTOR: &str = "dispatch";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Seconds that an alarm must have been active before it is judged; several alarms of one cause
-    /// come together then, and a shorter one makes no ticket. 0 to 30.
+    /// Seconds that an alarm must have been active before it is judged; a shorter one makes no ticket.
+    /// Later alarms of the same cause are added to the ticket whenever they come. 0 to 30.
     pub group_wait_s: f64,
     /// Hours after the end of a ticket in which the same cause makes no new one.
     pub cool_down_h: f64,
@@ -50,15 +52,57 @@ pub struct Config {
     pub case_linger_s: f64,
     /// Probability from which a prediction makes a ticket by itself; without it a planner decides.
     pub prediction_ticket_at: Option<f64>,
+    /// Seconds from a case's first sign to its first notice, between notices of news, and between those
+    /// of a case that nobody sees to.
+    pub notice_wait_s: f64,
+    pub notice_interval_s: f64,
+    pub notice_repeat_s: f64,
+    /// Seconds without an acknowledgement until the next level hears of an alarm.
+    pub escalate_after_s: f64,
+    /// Seconds that an acknowledgement counts while there is no ticket.
+    pub ack_lasts_s: f64,
+    pub escalation_levels: i32,
+    /// Seconds without a message after which a gateway counts as offline: the silence of its channels
+    /// is its own then.
+    pub gateway_offline_s: f64,
+}
+
+impl Config {
+    fn grouping(&self) -> Grouping {
+        Grouping {
+            wait: seconds(self.notice_wait_s),
+            interval: seconds(self.notice_interval_s),
+            repeat: seconds(self.notice_repeat_s),
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        Patience {
+            escalate_after: seconds(self.escalate_after_s),
+            ack_lasts: seconds(self.ack_lasts_s),
+            levels: self.escalation_levels,
+        }
+    }
+}
+
+fn seconds(value: f64) -> Duration {
+    Duration::try_from_secs_f64(value.max(0.0)).unwrap_or(Duration::MAX)
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            group_wait_s: 5.0,
+            group_wait_s: 1.0,
             cool_down_h: 24.0,
             case_linger_s: 3600.0,
             prediction_ticket_at: None,
+            notice_wait_s: 30.0,
+            notice_interval_s: 300.0,
+            notice_repeat_s: 4.0 * 3600.0,
+            escalate_after_s: 1800.0,
+            ack_lasts_s: 8.0 * 3600.0,
+            escalation_levels: 3,
+            gateway_offline_s: 300.0,
         }
     }
 }
@@ -75,6 +119,15 @@ pub struct DispatchReport {
     /// Tickets of superseded plan occurrences.
     pub cancelled: u32,
     pub cases_closed: u64,
+    /// Alarms that the plant's state has silenced, or lets speak again.
+    pub silenced: u32,
+    pub unsilenced: u32,
+    /// Alarms that waited too long for people.
+    pub escalated: u32,
+    /// Notices of cases.
+    pub notices: u32,
+    /// Predictions that woke or whose horizon is over, failures that labelled some or were missed.
+    pub predictions: u32,
     /// Signs that somebody else was at; the next pass looks again.
     pub contended: u32,
     /// Signs looked at.
@@ -136,6 +189,12 @@ pub async fn run_once(pool: &PgPool, now: Timestamp) -> anyhow::Result<DispatchR
 /// When the database does; what was decided before stays decided.
 pub async fn pass(pool: &PgPool, config: &Config, now: Timestamp) -> anyhow::Result<DispatchReport> {
     let mut report = DispatchReport::default();
+    let mut tx = pool.begin().await?;
+    let design = alarm::suppress_by_design(&mut tx, now, config.gateway_offline_s).await?;
+    let lapsed = prediction::lapse(&mut tx, now).await?;
+    tx.commit().await?;
+    (report.silenced, report.unsilenced) = (design.suppressed, design.ended);
+    report.predictions = lapsed.woke + lapsed.expired;
     // In pages: what is suppressed keeps waiting, and must not stand in the way of what is new.
     let mut after = None;
     loop {
@@ -177,9 +236,17 @@ pub async fn pass(pool: &PgPool, config: &Config, now: Timestamp) -> anyhow::Res
         report.cancelled += u32::from(occurrence::cancel_superseded(pool, id, now).await?);
     }
     let mut tx = pool.begin().await?;
-    let linger = Duration::from_secs_f64(config.case_linger_s.max(0.0));
+    let linger = seconds(config.case_linger_s);
     report.cases_closed = case_file::close_finished(&mut tx, now, linger).await?;
     tx.commit().await?;
+    let mut tx = pool.begin().await?;
+    let told = case_file::tell(&mut tx, &config.grouping(), now).await?;
+    let escalated = alarm::escalate(&mut tx, &config.patience(), now).await?;
+    let failures = prediction::reconcile_failures(&mut tx, now).await?;
+    tx.commit().await?;
+    report.notices = told.opened + told.news + told.repeats;
+    report.escalated = escalated.next_level + escalated.ask_again;
+    report.predictions += failures.labelled + failures.false_negatives;
     Ok(report)
 }
 

@@ -15,6 +15,8 @@ pub struct AlarmFacts<'a> {
     /// Name and status of the asset that this one is part of.
     pub parent: Option<(&'a str, AssetStatus)>,
     pub makes_ticket: bool,
+    /// The plant's state doesn't silence it.
+    pub never_suppressed: bool,
     /// Shelved or suppressed now, and why.
     pub suppressed: Option<String>,
     /// Still active, or clearing.
@@ -65,14 +67,16 @@ pub fn judge_alone<'a>(facts: &AlarmFacts<'a>, config: &Config) -> Option<Verdic
             !facts.raised,
         );
     }
-    if facts.asset_status == AssetStatus::Maintenance {
+    if facts.asset_status == AssetStatus::Maintenance && !facts.never_suppressed {
         let reason = format!(
             "{} is in maintenance: alarms are expected, and somebody is there.",
             facts.asset
         );
         return against(Outcome::Suppressed, reason, !facts.raised);
     }
-    if let Some((parent, AssetStatus::Down | AssetStatus::Maintenance)) = facts.parent {
+    if let Some((parent, AssetStatus::Down | AssetStatus::Maintenance)) = facts.parent
+        && !facts.never_suppressed
+    {
         let reason = format!(
             "{parent}, which {} is part of, is down or in maintenance.",
             facts.asset

@@ -101,6 +101,7 @@ fn facts<'a>(sign: &'a AlarmSign, related: &'a [Related], now: Timestamp) -> Ala
         asset_status: sign.asset_status,
         parent: sign.parent_name.as_deref().zip(sign.parent_status),
         makes_ticket: sign.makes_ticket,
+        never_suppressed: sign.never_suppressed,
         suppressed,
         raised: sign.condition.is_raised(),
         active_at: sign.active_at,

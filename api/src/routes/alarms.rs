@@ -71,6 +71,8 @@ pub struct Alarm {
     peak_value: f64,
     limit_value: f64,
     flap_count: i32,
+    /// Levels above the first that have been told.
+    escalation_level: i32,
     case_id: Option<CaseId>,
     row_version: i32,
 }
@@ -111,6 +113,7 @@ impl From<AlarmView> for Alarm {
             peak_value: row.peak_value,
             limit_value: row.limit_value,
             flap_count: row.flap_count,
+            escalation_level: row.escalation_level,
             case_id: row.case_id,
             row_version: row.row_version,
         }

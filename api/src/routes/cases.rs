@@ -4,24 +4,25 @@ use axum::Json;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
 use models::alarm::Severity;
-use models::db::case_file::{self, CaseView, Filter};
+use models::db::case_file::{self, CaseView, Filter, SplitOff};
 use models::db::dispatch::{self, DecisionRow, Outcome};
 use models::db::{alarm, prediction, ticket};
-use models::id::{AssetId, CaseId, DecisionId, TicketId};
+use models::id::{AlarmId, AssetId, CaseId, DecisionId, FailureModeId, PredictionId, TicketId};
 use models::ticket::{Priority, Status};
 use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::alarms::Alarm;
 use super::predictions::Prediction;
-use super::{FailureModeRef, Named};
+use super::{FailureModeRef, HistoryEvent, Named};
 use crate::error::Problem;
-use crate::extract::may::CasesRead;
-use crate::extract::{Path, Query, Tenant, etag};
+use crate::extract::may::{CasesRead, PredictionsAct};
+use crate::extract::{Answer, Command, Path, Query, Tenant, etag};
 use crate::page::{self, Page};
 use crate::state::App;
 
@@ -30,6 +31,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list))
         .routes(routes!(get))
         .routes(routes!(decisions))
+        .routes(routes!(merge))
+        .routes(routes!(split))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -53,6 +56,8 @@ pub struct Case {
     updated_at: Timestamp,
     closed_at: Option<Timestamp>,
     close_reason: Option<String>,
+    /// The case that it is part of now.
+    merged_into: Option<CaseId>,
     /// How many belong to it.
     alarms: i64,
     /// The newest one.
@@ -81,6 +86,7 @@ impl From<CaseView> for Case {
             updated_at: row.updated_at,
             closed_at: row.closed_at,
             close_reason: row.close_reason,
+            merged_into: row.merged_into,
             alarms: row.alarms,
             ticket: ticket.map(|(((id, number), status), priority)| TicketRef {
                 id,
@@ -138,12 +144,15 @@ pub struct CaseDetail {
     updated_at: Timestamp,
     closed_at: Option<Timestamp>,
     close_reason: Option<String>,
+    merged_into: Option<CaseId>,
     ticket: Option<TicketRef>,
     row_version: i32,
     alarms: Vec<Alarm>,
     predictions: Vec<Prediction>,
     tickets: Vec<TicketRef>,
     decisions: Vec<Decision>,
+    /// What was done with the case itself, oldest first.
+    events: Vec<HistoryEvent>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -188,7 +197,12 @@ const MOST: i64 = 200;
     params(("id" = CaseId, Path)), responses((status = 200, body = CaseDetail)),
     security(("bearer" = ["cases:read"])))]
 async fn get(mut tenant: Tenant<CasesRead>, Path(id): Path<CaseId>) -> Result<Response, Problem> {
-    let case: Case = case_file::get(tenant.db(), id)
+    let shown = detail(tenant.db(), id).await?;
+    Ok(([(ETAG, etag(shown.row_version))], Json(shown)).into_response())
+}
+
+async fn detail(db: &mut PgConnection, id: CaseId) -> Result<CaseDetail, Problem> {
+    let case: Case = case_file::get(db, id)
         .await?
         .ok_or_else(Problem::not_found)?
         .into();
@@ -197,20 +211,21 @@ async fn get(mut tenant: Tenant<CasesRead>, Path(id): Path<CaseId>) -> Result<Re
         case: Some(id),
         ..alarm::Filter::default()
     };
-    let alarms = alarm::list(tenant.db(), filter, None, MOST).await?;
+    let alarms = alarm::list(db, filter, None, MOST).await?;
     let filter = prediction::Filter {
         case: Some(id),
         ..prediction::Filter::default()
     };
-    let predictions = prediction::list(tenant.db(), &filter, None, MOST).await?;
+    let predictions = prediction::list(db, &filter, None, MOST).await?;
     let filter = ticket::Filter {
         case: Some(id),
         ..ticket::Filter::default()
     };
-    let tickets = ticket::list(tenant.db(), &filter, None, MOST).await?;
-    let decisions = dispatch::decisions(tenant.db(), None, Some(id), None, None, MOST).await?;
+    let tickets = ticket::list(db, &filter, None, MOST).await?;
+    let decisions = dispatch::decisions(db, None, Some(id), None, None, MOST).await?;
+    let events = case_file::events(db, id).await?;
     let version = case.row_version;
-    let shown = CaseDetail {
+    Ok(CaseDetail {
         id: case.id,
         title: case.title,
         asset: case.asset,
@@ -220,6 +235,7 @@ async fn get(mut tenant: Tenant<CasesRead>, Path(id): Path<CaseId>) -> Result<Re
         updated_at: case.updated_at,
         closed_at: case.closed_at,
         close_reason: case.close_reason,
+        merged_into: case.merged_into,
         ticket: case.ticket,
         row_version: version,
         alarms: alarms.into_iter().map(Into::into).collect(),
@@ -235,8 +251,82 @@ async fn get(mut tenant: Tenant<CasesRead>, Path(id): Path<CaseId>) -> Result<Re
             })
             .collect(),
         decisions: decisions.into_iter().map(Into::into).collect(),
+        events: events
+            .into_iter()
+            .map(|event| HistoryEvent {
+                at: event.at,
+                kind: event.kind,
+                actor: event.actor,
+                detail: event.detail,
+            })
+            .collect(),
+    })
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "into": "cas_0198c4f2a1b27c3d8e4f5a6b7c8d9e0f" }))]
+pub struct MergeCase {
+    /// The open case that stays.
+    into: CaseId,
+}
+
+/// Two cases are one: everything of this one goes to the other, and it is closed. Of two open tickets
+/// the one that nobody has begun is cancelled as a duplicate.
+#[utoipa::path(post, path = "/v1/cases/{id}/merge", operation_id = "merge_case", tag = "cases",
+    params(("id" = CaseId, Path), ("if-match" = String, Header)), request_body = MergeCase,
+    responses((status = 200, body = CaseDetail, description = "The case that stays.")),
+    security(("bearer" = ["predictions:act"])))]
+async fn merge(
+    Path(id): Path<CaseId>,
+    mut command: Command<PredictionsAct, MergeCase>,
+) -> Result<Response, Problem> {
+    let (actor, expected, into) = (command.principal().name(), command.expected()?, command.body.into);
+    let now = Timestamp::now();
+    let merged = case_file::merge(command.db(), id, into, Some(expected), &actor, now).await?;
+    let note = json!({ "into": into, "alarms": merged.alarms, "cancelled_ticket": merged.cancelled });
+    command.audit("case.merge", &id.to_string(), &note).await?;
+    let shown = detail(command.db(), into).await?;
+    let version = shown.row_version;
+    command.finish(Answer::ok(&shown)?.version(version)).await
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "alarms": ["alm_0198c4f2a1b27c3d8e4f5a6b7c8d9e0f"], "title": "Seal leak, not the bearing" }))]
+pub struct SplitCase {
+    #[serde(default)]
+    alarms: Vec<AlarmId>,
+    #[serde(default)]
+    predictions: Vec<PredictionId>,
+    failure_mode_id: Option<FailureModeId>,
+    title: Option<String>,
+}
+
+/// One case is two: these alarms and predictions get one of their own, with the tickets made from them.
+/// Where they have none, dispatch decides again.
+#[utoipa::path(post, path = "/v1/cases/{id}/split", operation_id = "split_case", tag = "cases",
+    params(("id" = CaseId, Path), ("if-match" = String, Header)), request_body = SplitCase,
+    responses((status = 200, body = CaseDetail, description = "The new case.")),
+    security(("bearer" = ["predictions:act"])))]
+async fn split(
+    Path(id): Path<CaseId>,
+    mut command: Command<PredictionsAct, SplitCase>,
+) -> Result<Response, Problem> {
+    let (actor, expected) = (command.principal().name(), command.expected()?);
+    let off = SplitOff {
+        alarms: std::mem::take(&mut command.body.alarms),
+        predictions: std::mem::take(&mut command.body.predictions),
+        failure_mode: command.body.failure_mode_id,
+        title: command.body.title.take(),
     };
-    Ok(([(ETAG, etag(version))], Json(shown)).into_response())
+    let now = Timestamp::now();
+    let made = case_file::split(command.db(), id, &off, Some(expected), &actor, now).await?;
+    let note = json!({ "into": made.case, "alarms": off.alarms.len(), "predictions": off.predictions.len() });
+    command.audit("case.split", &id.to_string(), &note).await?;
+    let shown = detail(command.db(), made.case).await?;
+    let version = shown.row_version;
+    command.finish(Answer::ok(&shown)?.version(version)).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

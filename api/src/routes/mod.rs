@@ -27,7 +27,9 @@ mod ops;
 mod overview;
 mod plans;
 mod predictions;
+mod rule_backtest;
 mod rules;
+mod scorecard;
 mod session;
 mod sites;
 mod tickets;
@@ -48,8 +50,10 @@ pub fn all() -> OpenApiRouter<App> {
         .merge(events::routes())
         .merge(alarms::routes())
         .merge(rules::routes())
+        .merge(rule_backtest::routes())
         .merge(cases::routes())
         .merge(predictions::routes())
+        .merge(scorecard::routes())
         .merge(tickets::routes())
         .merge(meters::routes())
         .merge(plans::routes())

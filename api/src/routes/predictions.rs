@@ -8,7 +8,7 @@ use models::asset::Criticality;
 use models::db::prediction::{self, Decision, Filter, PredictionView};
 use models::db::{overview, ticket};
 use models::id::{AssetId, CaseId, ModelVersionId, PredictionId, TicketId, UserId};
-use models::prediction::{Action, DismissReason, Status};
+use models::prediction::{Action, DismissReason, Label, Status};
 use models::ticket::{Origin, Priority};
 use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(attach))
         .routes(routes!(dismiss))
         .routes(routes!(snooze))
+        .routes(routes!(label))
 }
 
 /// Asset, failure mode, horizon and the probability with its interval.
@@ -47,6 +48,8 @@ pub struct Prediction {
     status: Status,
     #[schema(example = 0.31)]
     probability: f64,
+    /// When it was published; calibration is judged by it.
+    published_probability: Option<f64>,
     p_low: f64,
     p_high: f64,
     rul: Option<RemainingLife>,
@@ -58,11 +61,18 @@ pub struct Prediction {
     claimed_by: Option<UserId>,
     snoozed_until: Option<Timestamp>,
     snooze_above: Option<f64>,
+    /// Until the asset stands still.
+    snooze_shutdown: bool,
     dismiss_reason: Option<String>,
     case_id: Option<CaseId>,
     ticket_id: Option<TicketId>,
     /// What came of it.
     label: Option<String>,
+    /// `ticket`, `person` or `auto`.
+    label_source: Option<String>,
+    label_note: Option<String>,
+    /// When the asset failed, if it did.
+    failed_at: Option<Timestamp>,
     opened_at: Timestamp,
     updated_at: Timestamp,
     closed_at: Option<Timestamp>,
@@ -83,6 +93,7 @@ impl From<PredictionView> for Prediction {
             horizon_h: row.horizon_h,
             status: row.status,
             probability: row.probability,
+            published_probability: row.published_probability,
             p_low: row.p_low,
             p_high: row.p_high,
             rul: rul.map(|(p10_h, p50_h)| RemainingLife {
@@ -97,10 +108,14 @@ impl From<PredictionView> for Prediction {
             claimed_by: row.claimed_by,
             snoozed_until: row.snoozed_until,
             snooze_above: row.snooze_above,
+            snooze_shutdown: row.snooze_shutdown,
             dismiss_reason: row.dismiss_reason,
             case_id: row.case_id,
             ticket_id: row.ticket_id,
             label: row.label,
+            label_source: row.label_source,
+            label_note: row.label_note,
+            failed_at: row.failed_at,
             opened_at: row.opened_at,
             updated_at: row.updated_at,
             closed_at: row.closed_at,
@@ -306,6 +321,35 @@ async fn make_ticket(
     Ok(ticket::create(command.db(), &new, &actor).await?.id())
 }
 
+/// A sensor that lies is work of its own, and not the case's.
+async fn make_sensor_ticket<T>(
+    command: &mut Command<PredictionsAct, T>,
+    row: &PredictionView,
+) -> Result<TicketId, Problem> {
+    let new = ticket::NewTicket {
+        tenant: row.tenant_id,
+        asset: row.asset_id,
+        case: None,
+        occurrence: None,
+        failure_mode: None,
+        origin: Origin::Prediction,
+        origin_key: format!("{}/sensor", row.id),
+        title: format!("{}: check the sensors", row.asset_name),
+        description: format!(
+            "The prediction {} was dismissed because a sensor is faulty. Until it is mended the asset's health can't be told.",
+            row.id
+        ),
+        priority: Priority::Medium,
+        due_at: None,
+        repeat_of: None,
+        tasks: vec![models::ticket::NewTask::check(
+            "Find the faulty sensor, mend or replace it".to_owned(),
+        )],
+    };
+    let actor = command.principal().name();
+    Ok(ticket::create(command.db(), &new, &actor).await?.id())
+}
+
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AttachPrediction {
@@ -333,7 +377,7 @@ pub struct DismissPrediction {
     text: Option<String>,
 }
 
-/// Disagree, and say why; the reason teaches the next model.
+/// Disagree, and say why; the reason teaches the next model. `sensor_fault` makes a ticket for the sensor.
 #[utoipa::path(post, path = "/v1/predictions/{id}/dismiss", operation_id = "dismiss_prediction", tag = "cases",
     params(("id" = PredictionId, Path), ("if-match" = String, Header)), request_body = DismissPrediction,
     responses((status = 200, body = PredictionDetail)), security(("bearer" = ["predictions:act"])))]
@@ -345,6 +389,13 @@ async fn dismiss(
         reason: command.body.reason,
         text: command.body.text.take(),
     };
+    if command.body.reason == DismissReason::SensorFault {
+        let row = prediction::get(command.db(), id)
+            .await?
+            .ok_or_else(Problem::not_found)?;
+        // Only with the dismissal: a refused one rolls it back.
+        make_sensor_ticket(&mut command, &row).await?;
+    }
     decide(command, id, &action, None).await
 }
 
@@ -355,9 +406,12 @@ pub struct SnoozePrediction {
     until: Option<Timestamp>,
     /// Wake when the probability is above this.
     above: Option<f64>,
+    /// Wake when the asset is down or in maintenance: then it costs no stop of its own.
+    #[serde(default)]
+    shutdown: bool,
 }
 
-/// Not now: until a moment, until it is likelier, or both.
+/// Not now: until a moment, until it is likelier, until the next shutdown; whichever comes first.
 #[utoipa::path(post, path = "/v1/predictions/{id}/snooze", operation_id = "snooze_prediction", tag = "cases",
     params(("id" = PredictionId, Path), ("if-match" = String, Header)), request_body = SnoozePrediction,
     responses((status = 200, body = PredictionDetail)), security(("bearer" = ["predictions:act"])))]
@@ -375,6 +429,34 @@ async fn snooze(
     let action = Action::Snooze {
         until: command.body.until,
         above: command.body.above,
+        shutdown: command.body.shutdown,
     };
     decide(command, id, &action, None).await
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "label": "no_fault_found", "note": "opened, measured, all as new" }))]
+pub struct LabelPrediction {
+    label: Label,
+    note: Option<String>,
+}
+
+/// Say what came of it, also against an earlier label. Closing its ticket labels it by itself.
+#[utoipa::path(post, path = "/v1/predictions/{id}/label", operation_id = "label_prediction", tag = "cases",
+    params(("id" = PredictionId, Path), ("if-match" = String, Header)), request_body = LabelPrediction,
+    responses((status = 200, body = PredictionDetail)), security(("bearer" = ["predictions:act"])))]
+async fn label(
+    Path(id): Path<PredictionId>,
+    mut command: Command<PredictionsAct, LabelPrediction>,
+) -> Result<Response, Problem> {
+    let (actor, expected) = (command.principal().name(), command.expected()?);
+    let (label, note) = (command.body.label, command.body.note.take());
+    prediction::label_by_person(command.db(), id, Some(expected), label, note.as_deref(), &actor).await?;
+    command
+        .audit("prediction.label", &id.to_string(), &json!({ "label": label }))
+        .await?;
+    let shown = detail(command.db(), id).await?;
+    let version = shown.prediction.row_version;
+    command.finish(Answer::ok(&shown)?.version(version)).await
 }

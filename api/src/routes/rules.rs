@@ -114,7 +114,7 @@ async fn get(mut tenant: Tenant<AlarmsRead>, Path(id): Path<AlarmRuleId>) -> Res
     Ok(([(ETAG, etag(row.row_version))], Json(AlarmRule::from(row))).into_response())
 }
 
-fn check(rule: &NewRule) -> Result<(), Problem> {
+pub(super) fn check(rule: &NewRule) -> Result<(), Problem> {
     if rule.name.trim().is_empty() {
         return Err(Problem::field("/name", "a rule needs a name"));
     }
@@ -138,6 +138,22 @@ fn check(rule: &NewRule) -> Result<(), Problem> {
     }
     if rule.min_samples < 1 {
         return Err(Problem::field("/min_samples", "at least 1"));
+    }
+    if let Some(schedule) = &rule.params.schedule {
+        schedule
+            .validate()
+            .map_err(|error| Problem::field("/params/schedule", error.to_string()))?;
+    }
+    for (pointer, value) in [
+        ("/params/escalate_after_s", rule.params.escalate_after_s),
+        ("/params/ack_lasts_s", rule.params.ack_lasts_s),
+    ] {
+        if value.is_some_and(|seconds| seconds < 1.0) {
+            return Err(Problem::field(
+                pointer,
+                "seconds, at least 1; leave it out for the server's own",
+            ));
+        }
     }
     Ok(())
 }

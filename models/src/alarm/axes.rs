@@ -104,6 +104,45 @@ pub fn acknowledgement_lapsed(
     !has_ticket && now >= acked_at + timeout
 }
 
+/// How long people may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Patience {
+    /// Until the next level hears of an alarm that nobody has acknowledged.
+    pub escalate_after: Duration,
+    /// That an acknowledgement counts while there is no ticket.
+    pub ack_lasts: Duration,
+    /// Levels above the first.
+    pub levels: i32,
+}
+
+/// What becomes of an alarm that waits for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escalation {
+    /// Nobody has acknowledged it in time: the next level hears of it.
+    NextLevel(i32),
+    /// It was acknowledged long ago and nothing followed: it asks again, one level up.
+    AsksAgain(i32),
+}
+
+/// Judges an alarm that is raised. `since` = when it was told last: raised, escalated or acknowledged.
+pub fn escalation(
+    acked: bool,
+    has_ticket: bool,
+    level: i32,
+    since: Timestamp,
+    now: Timestamp,
+    patience: &Patience,
+) -> Option<Escalation> {
+    let next = (level + 1).min(patience.levels);
+    if acked {
+        acknowledgement_lapsed(since, has_ticket, now, patience.ack_lasts)
+            .then_some(Escalation::AsksAgain(next))
+    } else {
+        (level < patience.levels && now >= since + patience.escalate_after)
+            .then_some(Escalation::NextLevel(next))
+    }
+}
+
 /// Over and known of. One that was only ever pending needs nobody's acknowledgement.
 pub fn is_closed(raised: bool, condition: Condition, acked: bool) -> bool {
     condition == Condition::Inactive && (acked || !raised)

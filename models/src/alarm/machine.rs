@@ -197,7 +197,7 @@ impl Machine {
         }
     }
 
-    fn counts(&self, rule: &Rule, at: Timestamp, value: f64, quality: Quality) -> bool {
+    pub(super) fn counts(&self, rule: &Rule, at: Timestamp, value: f64, quality: Quality) -> bool {
         let trusted = match quality {
             Quality::Good => true,
             Quality::Suspect => rule.params.accept_suspect,
@@ -232,13 +232,23 @@ impl Machine {
         }
     }
 
-    fn advance(&mut self, rule: &Rule, at: Timestamp, value: f64, quality: Quality) -> Option<Transition> {
+    pub(super) fn advance(
+        &mut self,
+        rule: &Rule,
+        at: Timestamp,
+        value: f64,
+        quality: Quality,
+    ) -> Option<Transition> {
         if !self.counts(rule, at, value, quality) {
             return None;
         }
         self.last_at = Some(at);
         let value = self.measure(rule, at, value)?;
-        let side = rule.side(value);
+        let mut side = rule.side(value);
+        // Outside its schedule a rule raises nothing; what is raised goes on.
+        if side == Side::Beyond && !self.condition.is_raised() && !rule.may_raise(at) {
+            side = Side::Band;
+        }
         self.forget_crossings(rule, at);
 
         let Some(mut occurrence) = self.open else {

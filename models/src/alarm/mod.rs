@@ -18,15 +18,18 @@
 //! * history that is replayed is remembered, not judged ([`Machine::remember`]).
 
 mod axes;
+pub mod backtest;
 mod machine;
 mod rule;
+mod schedule;
 
 pub use axes::{
-    AxisError, Display, Shelf, acknowledge, acknowledgement_lapsed, display, is_closed, is_suppressed,
-    max_shelving, shelve,
+    AxisError, Display, Escalation, Patience, Shelf, acknowledge, acknowledgement_lapsed, display,
+    escalation, is_closed, is_suppressed, max_shelving, shelve,
 };
 pub use machine::{Change, Machine, Occurrence, Run, Transition};
 pub use rule::{Condition, Direction, Kind, Params, Rule, Severity, Suppression};
+pub use schedule::{ClockTime, DayOfWeek, Schedule, ScheduleError, Window};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::schedule::Schedule;
 use crate::id::{AlarmRuleId, AssetId, ChannelId, FailureModeId, TenantId};
+use crate::time::Timestamp;
 
 /// What a rule compares with its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -167,6 +169,16 @@ pub struct Params {
     pub flap_window_s: f64,
     /// Judge readings of suspect quality as if they were good. Bad ones never count.
     pub accept_suspect: bool,
+    /// When it may raise its alarm; always when left out.
+    pub schedule: Option<Schedule>,
+    /// Judge history that comes late as if it came in time. Else it is remembered and raises nothing.
+    pub judge_replayed: bool,
+    /// Told even while the plant's state would suppress it: for what endangers people.
+    pub never_suppressed: bool,
+    /// Seconds without an acknowledgement until the next level hears of it; dispatch's when left out.
+    pub escalate_after_s: Option<f64>,
+    /// Seconds that an acknowledgement counts while there is no ticket; dispatch's when left out.
+    pub ack_lasts_s: Option<f64>,
 }
 
 impl Default for Params {
@@ -177,6 +189,11 @@ impl Default for Params {
             flap_crossings: 6,
             flap_window_s: 600.0,
             accept_suspect: false,
+            schedule: None,
+            judge_replayed: false,
+            never_suppressed: false,
+            escalate_after_s: None,
+            ack_lasts_s: None,
         }
     }
 }
@@ -222,6 +239,7 @@ pub(super) enum Side {
 }
 
 impl Rule {
+    /// Where a value stands.
     pub(super) fn side(&self, value: f64) -> Side {
         let (beyond, normal) = if self.kind.is_low() {
             (value < self.limit, value >= self.limit + self.deadband)
@@ -235,6 +253,14 @@ impl Rule {
         } else {
             Side::Band
         }
+    }
+
+    /// Whether its schedule lets it raise an alarm at this moment.
+    pub fn may_raise(&self, at: Timestamp) -> bool {
+        self.params
+            .schedule
+            .as_ref()
+            .is_none_or(|schedule| schedule.covers(at))
     }
 
     /// The worse of two values.

@@ -436,6 +436,68 @@ fn an_acknowledgement_without_a_ticket_lapses() {
     assert!(!acknowledgement_lapsed(at(0), true, at(99_999), hour));
 }
 
+#[test]
+fn what_waits_for_people_escalates_by_table() {
+    let patience = Patience {
+        escalate_after: Duration::from_secs(600),
+        ack_lasts: Duration::from_secs(3600),
+        levels: 2,
+    };
+    // (acked, has a ticket, level, seconds since it was told) -> what happens.
+    for (acked, ticket, level, seconds, expect) in [
+        (false, false, 0, 599, None),
+        (false, false, 0, 600, Some(Escalation::NextLevel(1))),
+        (false, true, 1, 600, Some(Escalation::NextLevel(2))),
+        (false, false, 2, 99_999, None),
+        (true, false, 0, 3599, None),
+        (true, false, 0, 3600, Some(Escalation::AsksAgain(1))),
+        (true, false, 2, 3600, Some(Escalation::AsksAgain(2))),
+        (true, true, 0, 99_999, None),
+    ] {
+        let found = escalation(acked, ticket, level, at(0), at(seconds), &patience);
+        assert_eq!(found, expect, "{acked} {ticket} {level} {seconds}");
+    }
+}
+
+#[test]
+fn outside_its_schedule_a_rule_raises_nothing_and_what_is_raised_goes_on() {
+    let mut scheduled = rule(Kind::High);
+    // 2025-06-15T15:06:40Z is second 0: a Sunday afternoon.
+    scheduled.params.schedule =
+        serde_json::from_str(r#"{"windows":[{"from":"15:00","to":"16:00"}]}"#).unwrap();
+    let minute = 60;
+    // Beyond the limit from 15:50 on: raised within the window, cleared after it.
+    let (machine, changes) = feed(
+        &scheduled,
+        &[
+            (44 * minute, 11.0),
+            (45 * minute, 11.0),
+            (60 * minute, 12.0),
+            (61 * minute, 5.0),
+            (62 * minute, 5.0),
+            (63 * minute, 12.0),
+            (64 * minute, 12.0),
+        ],
+    );
+    let kinds: Vec<Change> = changes.iter().map(|(_, change)| *change).collect();
+    assert_eq!(
+        kinds,
+        [
+            Change::Pended,
+            Change::Activated,
+            Change::Returned,
+            Change::Cleared
+        ]
+    );
+    assert_eq!(machine.condition(), Condition::Inactive);
+    // Pending when the window closes: it was nothing.
+    let (_, changes) = feed(&scheduled, &[(53 * minute, 11.0), (54 * minute, 11.0)]);
+    assert_eq!(
+        changes,
+        [(53 * minute, Change::Pended), (54 * minute, Change::Reverted)]
+    );
+}
+
 fn any_rule() -> impl Strategy<Value = Rule> {
     (
         prop::sample::select(Kind::ALL.to_vec()),

@@ -81,6 +81,7 @@ pub struct AlarmSign {
     pub rule_name: String,
     pub rule_kind: Kind,
     pub makes_ticket: bool,
+    pub never_suppressed: bool,
     pub unit: Option<String>,
     pub failure_mode_id: Option<FailureModeId>,
     pub failure_mode_name: Option<String>,
@@ -158,7 +159,7 @@ pub async fn take_alarm(
     sqlx::query_as(
         "SELECT a.id, a.tenant_id, a.asset_id, s.name AS asset_name, s.status AS asset_status, s.criticality,
                 parent.name AS parent_name, parent.status AS parent_status, r.name AS rule_name, r.kind AS rule_kind,
-                r.makes_ticket, c.unit, a.failure_mode_id, f.name AS failure_mode_name, a.severity, a.condition,
+                r.makes_ticket, coalesce((r.params->>'never_suppressed')::boolean, false) AS never_suppressed, c.unit, a.failure_mode_id, f.name AS failure_mode_name, a.severity, a.condition,
                 a.suppression, a.suppressed_until, a.suppression_reason, a.active_at, a.cleared_at, a.peak_value,
                 a.limit_value, a.case_id
          FROM alarm a JOIN asset s ON s.id = a.asset_id JOIN alarm_rule r ON r.id = a.rule_id

@@ -1,7 +1,8 @@
 //! SQL of the outbox: what others should hear of, in the transaction that made it true.
 //!
 //! Readers see each row once and in one order, `(xid, id)`, although transactions commit in another
-//! order than they took their ids: a row is shown only when no older transaction is still open.
+//! order than they took their ids: a row is shown only when no older transaction of this database is
+//! still open (`outbox_horizon()`, migration 0040; those of other databases are not waited for).
 
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -56,17 +57,30 @@ pub async fn read_after(
     after: i64,
     limit: i64,
 ) -> Result<Vec<Event>, sqlx::Error> {
+    // A statement of its own: what has ended by now is visible to the next one.
+    let horizon = horizon(connection).await?;
     sqlx::query_as(
         "WITH mark AS (SELECT xid FROM outbox WHERE id = $1)
          SELECT id, tenant_id, at, kind, subject, asset_id, data FROM outbox
-         WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
+         WHERE xid < $3::xid8
            AND CASE WHEN EXISTS (SELECT FROM mark) THEN (xid, id) > ((SELECT xid FROM mark), $1) ELSE id > $1 END
          ORDER BY xid, id LIMIT $2",
     )
     .bind(after)
     .bind(limit)
+    .bind(horizon)
     .fetch_all(connection)
     .await
+}
+
+/// Below this transaction id (as text) everything is settled.
+///
+/// # Errors
+/// When the database does.
+pub async fn horizon(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar("SELECT outbox_horizon()::text")
+        .fetch_one(connection)
+        .await
 }
 
 /// The newest event that can't be overtaken any more, 0 when there is none: where a reader starts
@@ -75,11 +89,12 @@ pub async fn read_after(
 /// # Errors
 /// When the database does.
 pub async fn head(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    let id: Option<i64> = sqlx::query_scalar(
-        "SELECT id FROM outbox WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY xid DESC, id DESC LIMIT 1",
-    )
-    .fetch_optional(connection)
-    .await?;
+    let horizon = horizon(connection).await?;
+    let id: Option<i64> =
+        sqlx::query_scalar("SELECT id FROM outbox WHERE xid < $1::xid8 ORDER BY xid DESC, id DESC LIMIT 1")
+            .bind(horizon)
+            .fetch_optional(connection)
+            .await?;
     Ok(id.unwrap_or(0))
 }
 

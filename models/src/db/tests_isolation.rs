@@ -237,6 +237,7 @@ async fn no_function_shows_another_tenants_rows() {
         "auth_open_tenant",
         "auth_api_key",
         "schema_version",
+        "outbox_horizon",
     ];
     let doors: Vec<String> = sqlx::query_scalar(
         "SELECT DISTINCT p.proname::text FROM pg_proc p

@@ -12,6 +12,8 @@
 //! Acting on a new one claims it. An accepted or attached one goes on being revised while its ticket
 //! is open; a dismissed one keeps the planner's word until the picture is clearly worse.
 
+pub mod scorecard;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ticket::Outcome;
@@ -106,10 +108,13 @@ pub enum Action {
         reason: DismissReason,
         text: Option<String>,
     },
-    /// Until a moment, until the probability is above a value, or both: whichever comes first.
+    /// Until a moment, until the probability is above a value, until the asset stands still, or several
+    /// of them: whichever comes first.
     Snooze {
         until: Option<Timestamp>,
         above: Option<f64>,
+        #[serde(default)]
+        shutdown: bool,
     },
 }
 
@@ -134,7 +139,9 @@ pub enum Refusal {
     AlreadyClaimed,
     #[error("the reason `other` needs a text")]
     NoText,
-    #[error("a prediction is snoozed until a moment in the future, above a probability, or both")]
+    #[error(
+        "a prediction is snoozed until a moment in the future, above a probability between 0 and 1, until the next shutdown, or several of them"
+    )]
     SnoozeWithoutEnd,
     #[error("the ticket it is to be attached to does not exist or is done")]
     NoOpenTicket,
@@ -158,10 +165,14 @@ pub fn act(status: Status, action: &Action, now: Timestamp) -> Result<Status, Re
             text,
         } if text.as_deref().is_none_or(|text| text.trim().is_empty()) => Err(Refusal::NoText),
         Action::Dismiss { .. } => Ok(Status::Dismissed),
-        Action::Snooze { until, above } => {
+        Action::Snooze {
+            until,
+            above,
+            shutdown,
+        } => {
             let ends = until.is_none_or(|until| until > now)
                 && above.is_none_or(|above| above > 0.0 && above < 1.0)
-                && (until.is_some() || above.is_some());
+                && (until.is_some() || above.is_some() || *shutdown);
             if ends {
                 Ok(Status::Snoozed)
             } else {
@@ -273,6 +284,46 @@ fn awake(current: &Current, probability: f64, at: Timestamp) -> Status {
     }
 }
 
+/// What time does to one that waits, without a new score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lapse {
+    /// A snoozed one: its moment has come, or the asset stands still.
+    Woke,
+    /// Its horizon is over and no newer score spoke of it.
+    HorizonOver,
+}
+
+/// Judges an open prediction by the clock. `stands_still` = the asset is down or in maintenance.
+pub fn lapse(
+    status: Status,
+    snoozed_until: Option<Timestamp>,
+    until_shutdown: bool,
+    stands_still: bool,
+    horizon_ends: Timestamp,
+    now: Timestamp,
+) -> Option<Lapse> {
+    if !status.is_open() {
+        return None;
+    }
+    if now >= horizon_ends {
+        return Some(Lapse::HorizonOver);
+    }
+    let woken = snoozed_until.is_some_and(|until| now >= until) || (until_shutdown && stands_still);
+    (status == Status::Snoozed && woken).then_some(Lapse::Woke)
+}
+
+/// What a failure says about a prediction that spoke of it in time. `ticket_closed` = its ticket has
+/// been closed without saying so.
+pub const fn label_by_failure(status: Status, ticket_closed: bool) -> Option<Label> {
+    match status {
+        Status::New | Status::InReview | Status::Snoozed => Some(Label::ConfirmedFailed),
+        // The ticket says what was found, when it closes.
+        Status::Accepted | Status::Attached if ticket_closed => Some(Label::ConfirmedFailed),
+        Status::Accepted | Status::Attached => None,
+        Status::Dismissed | Status::Expired => Some(Label::MissedAfterDismissal),
+    }
+}
+
 /// Was the prediction right? Written when its ticket closes, or by what happened without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -290,6 +341,25 @@ pub enum Label {
 }
 
 impl Label {
+    pub const ALL: [Self; 7] = [
+        Self::ConfirmedPrevented,
+        Self::ConfirmedFailed,
+        Self::DifferentFaultFound,
+        Self::NoFaultFound,
+        Self::Inconclusive,
+        Self::FalseNegative,
+        Self::MissedAfterDismissal,
+    ];
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|label| label.name() == text)
+    }
+
+    /// Whether a person may give it; the others follow from what happened.
+    pub const fn is_by_person(self) -> bool {
+        !matches!(self, Self::FalseNegative | Self::MissedAfterDismissal)
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::ConfirmedPrevented => "confirmed_prevented",

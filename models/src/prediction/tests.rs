@@ -34,6 +34,7 @@ fn every_state_and_action() {
             Action::Snooze {
                 until: Some(at(60)),
                 above: None,
+                shutdown: false,
             },
             Status::Snoozed,
         ),
@@ -70,7 +71,11 @@ fn incomplete_actions_are_refused() {
         (Some(at(-1)), Some(0.5)),
     ] {
         assert_eq!(
-            refused(Action::Snooze { until, above }),
+            refused(Action::Snooze {
+                until,
+                above,
+                shutdown: false
+            }),
             Refusal::SnoozeWithoutEnd,
             "{until:?} {above:?}"
         );
@@ -80,7 +85,8 @@ fn incomplete_actions_are_refused() {
             Status::New,
             &Action::Snooze {
                 until: None,
-                above: Some(0.8)
+                above: Some(0.8),
+                shutdown: false
             },
             at(0)
         )
@@ -219,4 +225,59 @@ fn a_dismissal_is_respected_until_it_is_clearly_worse() {
         ..dismissed
     };
     assert_eq!(score(Some(&high), 1.0, at(1), &policy), Verdict::Publish);
+}
+
+#[test]
+fn the_clock_wakes_and_ends_what_waits() {
+    use Lapse::{HorizonOver, Woke};
+    let until = Some(at(100));
+    // (status, until, until shutdown, stands still, now) -> lapse. The horizon ends at 1000.
+    for (status, until, shutdown, still, now, expect) in [
+        (Status::Snoozed, until, false, false, 99, None),
+        (Status::Snoozed, until, false, false, 100, Some(Woke)),
+        (Status::Snoozed, None, true, false, 999, None),
+        (Status::Snoozed, None, true, true, 10, Some(Woke)),
+        (Status::Snoozed, None, false, true, 10, None),
+        (Status::New, None, false, true, 999, None),
+        (Status::New, None, false, false, 1000, Some(HorizonOver)),
+        (Status::InReview, None, false, false, 1000, Some(HorizonOver)),
+        (Status::Snoozed, until, false, false, 1000, Some(HorizonOver)),
+        (Status::Accepted, None, false, false, 9999, None),
+        (Status::Attached, None, false, false, 9999, None),
+        (Status::Dismissed, None, false, false, 9999, None),
+        (Status::Expired, None, false, false, 9999, None),
+    ] {
+        assert_eq!(
+            lapse(status, until, shutdown, still, at(1000), at(now)),
+            expect,
+            "{status:?} {now}"
+        );
+    }
+}
+
+#[test]
+fn a_failure_labels_by_what_people_had_done() {
+    for status in Status::ALL {
+        let expect = match status {
+            Status::Accepted | Status::Attached => None,
+            Status::Dismissed | Status::Expired => Some(Label::MissedAfterDismissal),
+            _ => Some(Label::ConfirmedFailed),
+        };
+        assert_eq!(label_by_failure(status, false), expect, "{status:?}");
+        assert!(label_by_failure(status, true).is_some(), "{status:?}");
+    }
+    for label in Label::ALL {
+        assert_eq!(Label::parse(label.name()), Some(label));
+    }
+    assert!(!Label::FalseNegative.is_by_person() && Label::NoFaultFound.is_by_person());
+}
+
+#[test]
+fn a_snooze_until_the_shutdown_has_an_end() {
+    let action = Action::Snooze {
+        until: None,
+        above: None,
+        shutdown: true,
+    };
+    assert_eq!(act(Status::New, &action, at(0)), Ok(Status::Snoozed));
 }

@@ -46,6 +46,8 @@ pub struct AlarmRow {
     pub flap_count: i32,
     pub case_id: Option<CaseId>,
     pub dispatched_at: Option<Timestamp>,
+    pub escalation_level: i32,
+    pub told_at: Option<Timestamp>,
     pub row_version: i32,
     pub updated_at: Timestamp,
 }
@@ -123,9 +125,8 @@ pub async fn evaluate(
     let mut evaluated = Evaluated::default();
     let mut changed: Vec<(&mut Watch<'_>, Run)> = Vec::new();
     for watch in watches {
-        let run = watch
-            .machine
-            .run(watch.rule, watch.samples.iter().copied(), judge_from);
+        let from = judged_from(watch.rule, judge_from);
+        let run = watch.machine.run(watch.rule, watch.samples.iter().copied(), from);
         if run.dirty {
             changed.push((watch, run));
         } else {
@@ -147,7 +148,8 @@ pub async fn evaluate(
         let mut row = rows.remove(&watch.rule.id);
         loop {
             if let Some(stored) = stored_machine(&watch.machine, row.as_ref()) {
-                run = stored.run(watch.rule, watch.samples.iter().copied(), judge_from);
+                let from = judged_from(watch.rule, judge_from);
+                run = stored.run(watch.rule, watch.samples.iter().copied(), from);
             }
             if !run.dirty {
                 break;
@@ -164,6 +166,15 @@ pub async fn evaluate(
         watch.machine = run.machine;
     }
     Ok(evaluated)
+}
+
+/// Replayed history is judged by the rules that ask for it.
+fn judged_from(rule: &Rule, judge_from: Timestamp) -> Timestamp {
+    if rule.params.judge_replayed {
+        Timestamp::MIN
+    } else {
+        judge_from
+    }
 }
 
 /// The machine to judge with instead of the one in memory, if the two are not of one mind.

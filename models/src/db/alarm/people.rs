@@ -44,6 +44,7 @@ pub struct AlarmView {
     pub peak_value: f64,
     pub limit_value: f64,
     pub flap_count: i32,
+    pub escalation_level: i32,
     pub case_id: Option<CaseId>,
     pub row_version: i32,
     pub updated_at: Timestamp,
@@ -156,7 +157,7 @@ async fn lock(connection: &mut PgConnection, id: AlarmId) -> Result<AlarmRow, Ch
         .ok_or(ChangeError::NotFound)
 }
 
-async fn told(
+pub(super) async fn told(
     connection: &mut PgConnection,
     row: &AlarmRow,
     kind: &str,
@@ -195,7 +196,7 @@ pub async fn acknowledge(
         .map_err(ChangeError::Refused)?;
     if news {
         sqlx::query(
-            "UPDATE alarm SET acked_at = $2, acked_by = $3, row_version = row_version + 1, updated_at = now(),
+            "UPDATE alarm SET acked_at = $2, acked_by = $3, told_at = $2, row_version = row_version + 1, updated_at = now(),
                  closed_at = CASE WHEN condition = 'inactive' THEN $2 END
              WHERE id = $1",
         )

@@ -33,14 +33,22 @@ pub struct RuleRow {
     pub params: Value,
     pub row_version: i32,
     pub created_at: Timestamp,
+    /// Of the asset's site; loaded for those who judge.
+    #[sqlx(default)]
+    pub time_zone: Option<String>,
 }
 
 impl From<RuleRow> for Rule {
     fn from(row: RuleRow) -> Self {
-        let params = Params::deserialize(&row.params).unwrap_or_else(|error| {
+        let mut params = Params::deserialize(&row.params).unwrap_or_else(|error| {
             tracing::warn!(rule = %row.id, %error, "parameters can't be read, the defaults apply");
             Params::default()
         });
+        if let (Some(schedule), Some(zone)) = (&mut params.schedule, &row.time_zone)
+            && let Err(error) = schedule.set_zone(zone)
+        {
+            tracing::warn!(rule = %row.id, %error, "the rule's schedule is read on the clocks of UTC");
+        }
         Self {
             id: row.id,
             tenant: row.tenant_id,
@@ -108,8 +116,8 @@ fn yes() -> bool {
 /// When the database does.
 pub async fn limit_rules(connection: &mut PgConnection) -> Result<Vec<Rule>, sqlx::Error> {
     let rows: Vec<RuleRow> = sqlx::query_as(
-        "SELECT * FROM alarm_rule
-         WHERE enabled AND kind IN ('high', 'low', 'rate', 'stuck') AND channel_id IS NOT NULL ORDER BY id",
+        "SELECT r.*, w.time_zone FROM alarm_rule r JOIN asset s ON s.id = r.asset_id JOIN site w ON w.id = s.site_id
+         WHERE r.enabled AND r.kind IN ('high', 'low', 'rate', 'stuck') AND r.channel_id IS NOT NULL ORDER BY r.id",
     )
     .fetch_all(connection)
     .await?;
@@ -137,8 +145,8 @@ pub async fn rules_for_asset(
     asset: AssetId,
 ) -> Result<Vec<Rule>, sqlx::Error> {
     let rows: Vec<RuleRow> = sqlx::query_as(
-        "SELECT * FROM alarm_rule
-         WHERE asset_id = $1 AND enabled AND kind NOT IN ('high', 'low', 'rate', 'stuck') ORDER BY id",
+        "SELECT r.*, w.time_zone FROM alarm_rule r JOIN asset s ON s.id = r.asset_id JOIN site w ON w.id = s.site_id
+         WHERE r.asset_id = $1 AND r.enabled AND r.kind NOT IN ('high', 'low', 'rate', 'stuck') ORDER BY r.id",
     )
     .bind(asset)
     .fetch_all(connection)
@@ -152,8 +160,11 @@ pub async fn get_rule(
     connection: &mut PgConnection,
     id: AlarmRuleId,
 ) -> Result<Option<RuleRow>, sqlx::Error> {
-    sqlx::query_as("SELECT * FROM alarm_rule WHERE id = $1")
-        .bind(id)
+    sqlx::query_as(
+        "SELECT r.*, w.time_zone FROM alarm_rule r JOIN asset s ON s.id = r.asset_id JOIN site w ON w.id = s.site_id
+         WHERE r.id = $1",
+    )
+    .bind(id)
         .fetch_optional(connection)
         .await
 }
@@ -211,6 +222,44 @@ pub async fn create_rule(
     .bind(sqlx::types::Json(&rule.params))
     .fetch_one(connection)
     .await
+}
+
+/// The rule that `new` would be, on the clocks of its site, without storing it.
+///
+/// # Errors
+/// When the database does.
+pub async fn rule_to_try(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    new: &NewRule,
+) -> Result<Rule, sqlx::Error> {
+    let time_zone: Option<String> =
+        sqlx::query_scalar("SELECT w.time_zone FROM asset s JOIN site w ON w.id = s.site_id WHERE s.id = $1")
+            .bind(new.asset_id)
+            .fetch_optional(connection)
+            .await?;
+    Ok(Rule::from(RuleRow {
+        id: AlarmRuleId::new(),
+        tenant_id: tenant,
+        asset_id: new.asset_id,
+        channel_id: new.channel_id,
+        name: new.name.clone(),
+        kind: new.kind,
+        limit_value: new.limit_value,
+        deadband: new.deadband,
+        on_delay_s: new.on_delay_s,
+        off_delay_s: new.off_delay_s,
+        min_samples: new.min_samples,
+        severity: new.severity,
+        failure_mode_id: new.failure_mode_id,
+        makes_ticket: new.makes_ticket,
+        latched: new.latched,
+        enabled: new.enabled,
+        params: serde_json::to_value(&new.params).unwrap_or(Value::Null),
+        row_version: 1,
+        created_at: Timestamp::now(),
+        time_zone,
+    }))
 }
 
 /// Changes everything but where the rule applies: asset, channel and kind are its identity.

@@ -501,3 +501,205 @@ async fn the_outbox_shows_each_event_once_although_transactions_overtake_each_ot
     pool.close().await;
     database.drop_now().await;
 }
+
+#[tokio::test]
+async fn a_transaction_of_another_database_does_not_hold_the_events_back() {
+    let (database, other) = (TestDatabase::new().await, TestDatabase::new().await);
+    let plant = Plant::new(&database.owner, "one").await;
+    let pool = database.pool(Role::Analytics);
+    let api = database.pool(Role::Api);
+    // Somebody else's long transaction, with an id older than everything that follows.
+    let mut long = other.owner.begin().await.unwrap();
+    sqlx::query("SELECT pg_current_xact_id()")
+        .execute(&mut *long)
+        .await
+        .unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    outbox::append(&mut tx, plant.tenant, "here", "x", None, &serde_json::json!({}))
+        .await
+        .unwrap();
+    let mut reader = api.acquire().await.unwrap();
+    crate::db::act_for(&mut reader, plant.tenant).await.unwrap();
+    let read = async |pool: &PgPool| {
+        let mut tx = pool.begin().await.unwrap();
+        crate::db::act_for(&mut tx, plant.tenant).await.unwrap();
+        let events = outbox::read_after(&mut tx, 0, 10).await.unwrap();
+        (events.len(), outbox::head(&mut tx).await.unwrap())
+    };
+    assert_eq!(read(&api).await, (0, 0), "it is not committed");
+    // One of our own does hold them back: it may still write an older event.
+    let mut own = pool.begin().await.unwrap();
+    outbox::append(&mut own, plant.tenant, "own", "x", None, &serde_json::json!({}))
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(read(&api).await.0, 1);
+    own.commit().await.unwrap();
+    assert_eq!(read(&api).await.0, 2);
+    // Where the snapshot is kept, the answer waits for everybody.
+    let mut kept = api.begin().await.unwrap();
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        .execute(&mut *kept)
+        .await
+        .unwrap();
+    crate::db::act_for(&mut kept, plant.tenant).await.unwrap();
+    assert_eq!(outbox::read_after(&mut kept, 0, 10).await.unwrap(), []);
+    drop(kept);
+    long.rollback().await.unwrap();
+    drop(reader);
+    api.close().await;
+    pool.close().await;
+    other.drop_now().await;
+    database.drop_now().await;
+}
+
+#[tokio::test]
+async fn the_plants_state_silences_alarms_and_lets_them_speak_again() {
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "one").await;
+    let pool = database.pool(Role::Analytics);
+    let (line, pump) = (plant.machine("line").await, plant.machine("pump").await);
+    let (motor, gas) = (plant.machine("motor").await, plant.machine("gas").await);
+    for (child, parent) in [(pump, line), (motor, pump), (gas, line)] {
+        sqlx::query("UPDATE asset SET parent_id = $2 WHERE id = $1")
+            .bind(child.asset)
+            .bind(parent.asset)
+            .execute(&database.owner)
+            .await
+            .unwrap();
+    }
+    let motor_rule = plant.rule(motor, "motor hot", |_| {}).await;
+    let gas_rule = plant
+        .rule(gas, "gas leak", |rule| rule.params.never_suppressed = true)
+        .await;
+    let silent = plant
+        .rule(pump, "pump silent", |rule| {
+            rule.kind = Kind::NoData;
+            rule.limit = 60.0;
+        })
+        .await;
+    for rule in [&motor_rule, &gas_rule] {
+        judge(&database.owner, rule, &mut Machine::default(), &[(0, 12.0)]).await;
+    }
+    judge(&database.owner, &silent, &mut Machine::default(), &[(0, 120.0)]).await;
+    let look = async || {
+        let mut tx = pool.begin().await.unwrap();
+        let done = suppress_by_design(&mut tx, at(1000), 300.0).await.unwrap();
+        tx.commit().await.unwrap();
+        let rows: Vec<(crate::id::AlarmRuleId, Option<String>)> = sqlx::query_as(
+            "SELECT rule_id, suppression_reason FROM alarm WHERE suppression = 'by_design' ORDER BY id",
+        )
+        .fetch_all(&database.owner)
+        .await
+        .unwrap();
+        (done.suppressed, done.ended, rows)
+    };
+    assert_eq!(look().await, (0, 0, vec![]));
+    let set = async |status: &str| {
+        sqlx::query("UPDATE asset SET status = $2::asset_status WHERE id = $1")
+            .bind(line.asset)
+            .bind(status)
+            .execute(&database.owner)
+            .await
+            .unwrap();
+    };
+    // Two levels up the line is down: the motor's alarm is expected, the gas alarm speaks all the same.
+    set("down").await;
+    let (suppressed, _, rows) = look().await;
+    assert_eq!(suppressed, 2, "the motor's and the pump's");
+    assert!(rows.iter().all(|(rule, _)| *rule != gas_rule.id));
+    let reason = rows
+        .iter()
+        .find(|(rule, _)| *rule == motor_rule.id)
+        .unwrap()
+        .1
+        .clone()
+        .unwrap();
+    assert!(reason.starts_with("line is down"), "{reason}");
+    assert_eq!(look().await.0, 0, "a second look changes nothing");
+    set("operational").await;
+    assert_eq!(look().await, (0, 2, vec![]));
+    // The gateway has not been heard for longer than 300 s: the silence is its own.
+    sqlx::query(
+        "INSERT INTO ledger (gateway_id, tenant_id, day, last_at) SELECT g.id, g.tenant_id, '2025-06-15', $1 FROM gateway g",
+    )
+    .bind(at(600))
+    .execute(&database.owner)
+    .await
+    .unwrap();
+    let (suppressed, _, rows) = look().await;
+    assert_eq!((suppressed, rows[0].0), (1, silent.id));
+    assert!(
+        rows[0].1.as_ref().unwrap().contains("gateway gw is offline"),
+        "{rows:?}"
+    );
+    sqlx::query("UPDATE ledger SET last_at = $1")
+        .bind(at(900))
+        .execute(&database.owner)
+        .await
+        .unwrap();
+    assert_eq!(look().await, (0, 1, vec![]));
+    pool.close().await;
+    database.drop_now().await;
+}
+
+#[tokio::test]
+async fn what_nobody_sees_to_is_told_to_the_next_level() {
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "one").await;
+    let pool = database.pool(Role::Analytics);
+    let quick = plant
+        .rule(plant.machine("quick").await, "quick", |rule| {
+            rule.params.escalate_after_s = Some(60.0)
+        })
+        .await;
+    let usual = plant.rule(plant.machine("usual").await, "usual", |_| {}).await;
+    for rule in [&quick, &usual] {
+        judge(&database.owner, rule, &mut Machine::default(), &[(0, 12.0)]).await;
+    }
+    let patience = crate::alarm::Patience {
+        escalate_after: std::time::Duration::from_secs(600),
+        ack_lasts: std::time::Duration::from_secs(3600),
+        levels: 2,
+    };
+    let look = async |seconds: i64| {
+        let mut tx = pool.begin().await.unwrap();
+        let done = escalate(&mut tx, &patience, at(seconds)).await.unwrap();
+        tx.commit().await.unwrap();
+        (done.next_level, done.ask_again)
+    };
+    assert_eq!(look(59).await, (0, 0));
+    assert_eq!(look(60).await, (1, 0));
+    assert_eq!(look(61).await, (0, 0), "the patience begins anew");
+    assert_eq!(
+        look(600).await,
+        (2, 0),
+        "the second level of one, the first of the other"
+    );
+    assert_eq!(
+        look(1100).await,
+        (0, 0),
+        "the quick one has no level left, the other has time"
+    );
+    let alarm: crate::id::AlarmId = sqlx::query_scalar("SELECT id FROM alarm WHERE rule_id = $1")
+        .bind(quick.id)
+        .fetch_one(&database.owner)
+        .await
+        .unwrap();
+    let mut tx = database.owner.begin().await.unwrap();
+    acknowledge(&mut tx, alarm, None, "usr_x", None, at(1150))
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    // An acknowledgement without a ticket counts for an hour.
+    assert_eq!(look(4749).await, (1, 0));
+    assert_eq!(look(4750).await, (0, 1));
+    let acked: Option<Timestamp> = sqlx::query_scalar("SELECT acked_at FROM alarm WHERE id = $1")
+        .bind(alarm)
+        .fetch_one(&database.owner)
+        .await
+        .unwrap();
+    assert_eq!(acked, None);
+    pool.close().await;
+    database.drop_now().await;
+}

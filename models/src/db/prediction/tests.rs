@@ -2,11 +2,12 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use super::*;
+use crate::db::change::ChangeError;
 use crate::db::fixture::Plant;
 use crate::db::testing::TestDatabase;
 use crate::db::ticket::{self, NewTicket};
 use crate::db::{Role, act_for};
-use crate::prediction::DismissReason;
+use crate::prediction::{Action, DismissReason, Label, Policy, Refusal};
 use crate::ticket::{Origin, Priority};
 
 fn at(hours: i64) -> Timestamp {
@@ -222,15 +223,184 @@ async fn a_failure_after_a_dismissal_is_a_label_too() {
             .unwrap(),
         Scored::Quiet
     );
+    let fail = async |tx: &mut sqlx::PgConnection, hour: i64| {
+        sqlx::query(
+            "INSERT INTO failure_report (id, tenant_id, asset_id, failed_at, source) VALUES ($1, $2, $3, $4, 'person')",
+        )
+        .bind(crate::id::FailureReportId::new())
+        .bind(new.tenant)
+        .bind(new.asset)
+        .bind(at(hour))
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+        reconcile_failures(tx, at(100)).await.unwrap()
+    };
+    let one = Reconciled {
+        failures: 1,
+        ..Reconciled::default()
+    };
     assert_eq!(
-        label_missed(&mut tx, new.asset, None, at(48)).await.unwrap(),
-        0,
-        "beyond the horizon"
+        fail(&mut tx, 48).await,
+        one,
+        "beyond the horizon, and nobody was assessing"
     );
-    assert_eq!(label_missed(&mut tx, new.asset, None, at(20)).await.unwrap(), 1);
+    assert_eq!(fail(&mut tx, 20).await, Reconciled { labelled: 1, ..one });
+    assert_eq!(
+        reconcile_failures(&mut tx, at(100)).await.unwrap(),
+        Reconciled::default(),
+        "each failure is looked at once"
+    );
     let seen = get(&mut tx, id).await.unwrap().unwrap();
     assert_eq!(seen.dismiss_reason.as_deref(), Some("other: it always sounds so"));
     assert_eq!(seen.label.as_deref(), Some("missed_after_dismissal"));
+    assert_eq!(seen.failed_at, Some(at(20)));
+    let card = scorecards(&mut tx, at(-1), at(1), None).await.unwrap().remove(0);
+    assert_eq!(
+        (card.card.published, card.card.hits, card.class),
+        (1, 1, plant.class)
+    );
+    assert_eq!(card.card.lead_time.unwrap().median_h, 20.0);
+    assert_eq!(scorecards(&mut tx, at(1), at(2), None).await.unwrap(), []);
     drop(tx);
+    database.drop_now().await;
+}
+
+#[tokio::test]
+async fn a_failure_that_nothing_predicted_gets_a_row_of_its_own_once() {
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "one").await;
+    let machine = plant.machine("P-1").await;
+    let mode = plant.failure_mode("seal_leak").await;
+    let model = model(&database.owner).await;
+    sqlx::query(
+        "INSERT INTO assessment (window_end, tenant_id, asset_id, model_version_id, window_start, health, coverage,
+             freshness_s, p_fail, factors, code_version)
+         VALUES ($1, $2, $3, $4, $1, 80, 1, 0, $5, '[]', 'test')",
+    )
+    .bind(at(10))
+    .bind(plant.tenant)
+    .bind(machine.asset)
+    .bind(model)
+    .bind(json!([{ "horizon_h": 720, "p": 0.12, "low": 0.05, "high": 0.2, "basis": "test" }]))
+    .execute(&database.owner)
+    .await
+    .unwrap();
+    for hour in [5, 20] {
+        sqlx::query(
+            "INSERT INTO failure_report (id, tenant_id, asset_id, failure_mode_id, failed_at, source)
+             VALUES ($1, $2, $3, $4, $5, 'import')",
+        )
+        .bind(crate::id::FailureReportId::new())
+        .bind(plant.tenant)
+        .bind(machine.asset)
+        .bind(mode)
+        .bind(at(hour))
+        .execute(&database.owner)
+        .await
+        .unwrap();
+    }
+    let analytics = database.pool(Role::Analytics);
+    let mut tx = analytics.begin().await.unwrap();
+    let done = reconcile_failures(&mut tx, at(30)).await.unwrap();
+    tx.commit().await.unwrap();
+    // The first failure was before anybody assessed the asset: no model missed it.
+    assert_eq!((done.failures, done.false_negatives, done.labelled), (2, 1, 0));
+    let mut connection = analytics.acquire().await.unwrap();
+    let missed = list(&mut connection, &Filter::default(), None, 10).await.unwrap();
+    assert_eq!(missed.len(), 1);
+    assert_eq!(
+        (
+            missed[0].status,
+            missed[0].label.as_deref(),
+            missed[0].failed_at,
+            missed[0].probability
+        ),
+        (Status::Expired, Some("false_negative"), Some(at(20)), 0.12)
+    );
+    let card = scorecards(&mut connection, at(0), at(50), None)
+        .await
+        .unwrap()
+        .remove(0)
+        .card;
+    assert_eq!((card.published, card.misses), (0, 1));
+    assert_eq!((card.recall.unwrap().value, card.precision), (0.0, None));
+    drop(connection);
+    analytics.close().await;
+    database.drop_now().await;
+}
+
+#[tokio::test]
+async fn time_wakes_and_ends_what_waits() {
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "one").await;
+    let model = model(&database.owner).await;
+    let mut ids = Vec::new();
+    for name in ["until", "shutdown", "unread"] {
+        let new = Score {
+            tenant: plant.tenant,
+            asset: plant.machine(name).await.asset,
+            failure_mode: None,
+            horizon_h: 240,
+            probability: 0.5,
+            low: 0.4,
+            high: 0.6,
+            rul_h: [None; 3],
+            factors: json!([]),
+            model_version: model,
+            window_end: at(0),
+        };
+        let Scored::Published(id) = take(&database.owner, &new).await else {
+            panic!()
+        };
+        ids.push((id, new.asset));
+    }
+    let pool = database.pool(Role::Analytics);
+    let mut connection = pool.acquire().await.unwrap();
+    for (index, (until, shutdown)) in [(Some(at(10)), false), (None, true)].into_iter().enumerate() {
+        let action = Action::Snooze {
+            until,
+            above: None,
+            shutdown,
+        };
+        let decision = Decision {
+            action: &action,
+            ticket: None,
+            user: None,
+            actor: "usr_x",
+            now: at(1),
+        };
+        decide(&mut connection, ids[index].0, None, decision)
+            .await
+            .unwrap();
+    }
+    assert_eq!(lapse(&mut connection, at(9)).await.unwrap(), Lapsed::default());
+    assert_eq!(
+        lapse(&mut connection, at(10)).await.unwrap(),
+        Lapsed { woke: 1, expired: 0 }
+    );
+    sqlx::query("UPDATE asset SET status = 'down' WHERE id = $1")
+        .bind(ids[1].1)
+        .execute(&database.owner)
+        .await
+        .unwrap();
+    assert_eq!(
+        lapse(&mut connection, at(11)).await.unwrap(),
+        Lapsed { woke: 1, expired: 0 }
+    );
+    assert_eq!(lapse(&mut connection, at(12)).await.unwrap(), Lapsed::default());
+    assert_eq!(
+        lapse(&mut connection, at(240)).await.unwrap(),
+        Lapsed { woke: 0, expired: 3 }
+    );
+    let kinds: Vec<String> = events(&mut connection, ids[1].0)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|one| one.kind)
+        .collect();
+    assert_eq!(kinds, ["published", "snoozed", "woke", "expired"]);
+    drop(connection);
+    pool.close().await;
     database.drop_now().await;
 }

@@ -1,6 +1,12 @@
-//! SQL of cases.
+//! SQL of cases: opened by signs, told of in groups, merged and split by hand, closed when all is done.
 
-use serde_json::json;
+mod by_hand;
+mod notices;
+
+pub use by_hand::{Merged, Split, SplitOff, merge, split};
+pub use notices::{Told, tell};
+
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use crate::alarm::Severity;
@@ -27,6 +33,7 @@ pub struct CaseView {
     pub updated_at: Timestamp,
     pub closed_at: Option<Timestamp>,
     pub close_reason: Option<String>,
+    pub merged_into: Option<CaseId>,
     pub alarms: i64,
     pub ticket_id: Option<TicketId>,
     pub ticket_number: Option<i32>,
@@ -100,7 +107,8 @@ pub struct Sign {
 }
 
 /// The open case the sign belongs to, locked, and whether it was opened for it. One that names no
-/// failure mode joins any open case of its asset, the oldest first.
+/// failure mode joins any open case of its asset, the oldest first. Where a planner has merged the
+/// cause into another case, its later signs go there too as long as that one is open.
 ///
 /// # Errors
 /// When the database does.
@@ -114,8 +122,12 @@ pub async fn join_or_open(
     loop {
         let found: Option<CaseId> = sqlx::query_scalar(
             "SELECT id FROM case_file
-             WHERE asset_id = $1 AND closed_at IS NULL AND ($2::uuid IS NULL OR failure_mode_id = $2)
-             ORDER BY opened_at, id LIMIT 1 FOR UPDATE",
+             WHERE closed_at IS NULL
+               AND (asset_id = $1 AND ($2::uuid IS NULL OR failure_mode_id = $2)
+                    OR id IN (SELECT m.merged_into FROM case_file m
+                              WHERE m.asset_id = $1 AND m.merged_into IS NOT NULL
+                                AND ($2::uuid IS NULL OR m.failure_mode_id = $2)))
+             ORDER BY (asset_id = $1 AND failure_mode_id IS NOT DISTINCT FROM $2) DESC, opened_at, id LIMIT 1 FOR UPDATE",
         )
         .bind(sign.asset)
         .bind(sign.failure_mode)
@@ -123,7 +135,8 @@ pub async fn join_or_open(
         .await?;
         if let Some(id) = found {
             sqlx::query(
-                "UPDATE case_file SET severity = greatest(severity, $2), updated_at = $3, row_version = row_version + 1
+                "UPDATE case_file SET severity = greatest(severity, $2), updated_at = $3, news_at = $3,
+                     row_version = row_version + 1
                  WHERE id = $1",
             )
             .bind(id)
@@ -135,8 +148,8 @@ pub async fn join_or_open(
         }
         let id = CaseId::new();
         let opened = sqlx::query(
-            "INSERT INTO case_file (id, tenant_id, asset_id, failure_mode_id, title, severity, opened_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+            "INSERT INTO case_file (id, tenant_id, asset_id, failure_mode_id, title, severity, opened_at, updated_at, news_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7)
              ON CONFLICT (asset_id, failure_mode_id) WHERE closed_at IS NULL DO NOTHING",
         )
         .bind(id)
@@ -152,6 +165,7 @@ pub async fn join_or_open(
             > 0;
         if opened {
             let detail = json!({ "title": sign.title, "severity": sign.severity });
+            add_event(connection, sign.tenant, id, "opened", "dispatch", &detail).await?;
             outbox::append(
                 connection,
                 sign.tenant,
@@ -233,16 +247,60 @@ pub async fn close_finished(
         .bind(reason)
         .execute(&mut *connection)
         .await?;
+        let detail = json!({ "reason": reason });
+        add_event(connection, tenant, id, "closed", "dispatch", &detail).await?;
         outbox::append(
             connection,
             tenant,
             "case.closed",
             &id.to_string(),
             Some(asset),
-            &json!({ "reason": reason }),
+            &detail,
         )
         .await?;
         closed += 1;
     }
     Ok(closed)
+}
+
+/// What happened to a case.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct CaseEvent {
+    pub id: i64,
+    pub at: Timestamp,
+    pub kind: String,
+    pub actor: String,
+    pub detail: Value,
+}
+
+/// The history of one case, oldest first.
+///
+/// # Errors
+/// When the database does.
+pub async fn events(connection: &mut PgConnection, id: CaseId) -> Result<Vec<CaseEvent>, sqlx::Error> {
+    sqlx::query_as("SELECT id, at, kind, actor, detail FROM case_event WHERE case_id = $1 ORDER BY id")
+        .bind(id)
+        .fetch_all(connection)
+        .await
+}
+
+pub(super) async fn add_event(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    case: CaseId,
+    kind: &str,
+    actor: &str,
+    detail: &Value,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO case_event (tenant_id, case_id, kind, actor, detail) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(tenant)
+    .bind(case)
+    .bind(kind)
+    .bind(actor)
+    .bind(detail)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
