@@ -30,6 +30,7 @@ pub fn routes() -> OpenApiRouter<App> {
 const PAGE: i32 = 50_000;
 /// Readings that one request judges; beyond it the older part is left out, and the answer's `from` says so.
 const MOST: usize = 4_000_000;
+const DAY_S: f64 = 86_400.0;
 const MOST_ASSESSMENTS: i32 = 200_000;
 /// Horizon of `probability_above`, as analytics judges it.
 const HORIZON_H: i32 = 720;
@@ -134,20 +135,15 @@ async fn run(
         }
         return Ok((test.finish(), shortened));
     };
-    // Where there is too much, the newest part is judged: its beginning is found by counting in buckets.
-    let mut begin = from;
-    let mut shortened = false;
-    let hour_us = 3_600_000_000;
-    let buckets = history::buckets(command.db(), channel, from, to, hour_us).await?;
-    let mut readings = 0_i64;
-    for bucket in buckets.iter().rev() {
-        readings += bucket.n;
-        if readings > MOST as i64 {
-            shortened = true;
-            break;
-        }
-        begin = bucket.ts;
-    }
+    // Where there is too much, the newest part is judged; how far back that is, the last day tells.
+    let day = history::raw(command.db(), channel, to.plus_seconds(-DAY_S), to, PAGE).await?;
+    let span_s = match (day.first(), day.last()) {
+        (Some(first), Some(last)) if day.len() >= PAGE as usize => last.ts.seconds_since(first.ts).max(1e-3),
+        _ => DAY_S,
+    };
+    let most_s = MOST as f64 / (day.len().max(1) as f64 / span_s);
+    let shortened = to.seconds_since(from) > most_s;
+    let mut begin = if shortened { to.plus_seconds(-most_s) } else { from };
     let mut before: Option<Timestamp> = None;
     loop {
         let page = history::raw(command.db(), channel, begin, to, PAGE).await?;

@@ -58,9 +58,6 @@ pub async fn merge(
     actor: &str,
     now: Timestamp,
 ) -> Result<Merged> {
-    if id == into {
-        return Err(ChangeError::Refused(RegroupError::Itself));
-    }
     // One order of locking for all.
     let (first, second) = (id.min(into), id.max(into));
     let first = lock(connection, first).await?;
@@ -71,6 +68,9 @@ pub async fn merge(
         (second, first)
     };
     let this = this.ok_or(ChangeError::NotFound)?;
+    if id == into {
+        return Err(ChangeError::Refused(RegroupError::Itself));
+    }
     let other = other.ok_or(ChangeError::Refused(RegroupError::NoSuchCase))?;
     ChangeError::check_version(expected, this.row_version)?;
     for case in [&this, &other] {
