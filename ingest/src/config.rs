@@ -6,6 +6,8 @@ use std::time::Duration;
 use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::front_door::hub::Bounds;
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -13,6 +15,9 @@ pub struct Config {
     pub listen: String,
     /// A second listener with TLS.
     pub tls: Option<Tls>,
+    /// Lets clients without a user name in, for trying things out: only where every listener is bound
+    /// to loopback. They see nothing of any tenant and can't send readings.
+    pub anonymous: Option<Anonymous>,
     pub limits: Limits,
     pub writer: Writer,
     pub alarms: Alarms,
@@ -38,8 +43,32 @@ pub struct Tls {
     pub cert_file: PathBuf,
     /// Private key, PEM.
     pub key_file: PathBuf,
-    /// When set, clients must show a certificate of this authority, PEM.
+    /// When set, clients must show a certificate of one of these authorities, PEM.
     pub client_ca_file: Option<PathBuf>,
+    /// With `client_ca_file`: a client may come without a certificate, by its secret.
+    #[serde(default)]
+    pub client_cert_optional: bool,
+    /// A gateway that isn't registered and shows a certificate of the authority that names a tenant is
+    /// registered at the tenant's site of this name. Unset = it is refused.
+    #[serde(default)]
+    pub provision_site: Option<String>,
+    /// How often the files are looked at for changes, seconds.
+    #[serde(default = "five")]
+    pub reload_s: u64,
+}
+
+fn five() -> u64 {
+    5
+}
+
+/// What a client without a credential may do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anonymous {
+    /// Topic filters it may publish to.
+    pub publish: Vec<String>,
+    /// Topic filters it may subscribe to.
+    pub subscribe: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,8 +93,30 @@ pub struct Limits {
     pub in_flight: u16,
     /// Payload bytes of all connections that are not committed yet.
     pub in_flight_bytes: usize,
-    /// How long the state of a session with clean session = false outlives its connection, seconds.
+    /// How long a session may outlive its connection, seconds; with MQTT 3.1.1 and clean session =
+    /// false it does that long.
     pub session_expiry_s: u32,
+    /// Connections accepted a second; in a storm the rest waits in the kernel's queue.
+    pub accepts_per_s: u32,
+    /// Topic aliases of one connection, in each direction.
+    pub topic_aliases: u16,
+    /// Messages that wait for one client, …
+    pub queue_messages: usize,
+    /// … and their bytes. What doesn't fit is refused to its publisher.
+    pub queue_bytes: usize,
+    /// Retained messages of one tenant, …
+    pub retained_messages: usize,
+    /// … and their bytes.
+    pub retained_bytes: usize,
+    /// Sessions without a connection of one gateway.
+    pub kept_sessions: usize,
+    /// Readings a second of one tenant, where its own row says nothing; none = no limit. Who is faster
+    /// is read from more slowly.
+    pub tenant_readings_per_s: Option<u32>,
+    /// The same for payload bytes.
+    pub tenant_bytes_per_s: Option<u32>,
+    /// Passwords (argon2) that are checked at once.
+    pub password_checks: usize,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -99,6 +150,7 @@ impl Default for Config {
         Self {
             listen: "127.0.0.1:1883".to_owned(),
             tls: None,
+            anonymous: None,
             limits: Limits::default(),
             writer: Writer::default(),
             alarms: Alarms::default(),
@@ -125,6 +177,16 @@ impl Default for Limits {
             in_flight: 256,
             in_flight_bytes: 64 << 20,
             session_expiry_s: 3600,
+            accepts_per_s: 2000,
+            topic_aliases: 32,
+            queue_messages: 1000,
+            queue_bytes: 8 << 20,
+            retained_messages: 10_000,
+            retained_bytes: 16 << 20,
+            kept_sessions: 64,
+            tenant_readings_per_s: None,
+            tenant_bytes_per_s: None,
+            password_checks: 2,
         }
     }
 }
@@ -160,6 +222,17 @@ impl Config {
             ("limits.max_keep_alive_s", limits.max_keep_alive_s.into()),
             ("limits.connect_timeout_s", limits.connect_timeout_s as usize),
             ("limits.write_timeout_s", limits.write_timeout_s as usize),
+            ("limits.accepts_per_s", limits.accepts_per_s as usize),
+            ("limits.queue_messages", limits.queue_messages),
+            ("limits.password_checks", limits.password_checks),
+            (
+                "limits.tenant_readings_per_s",
+                limits.tenant_readings_per_s.unwrap_or(1) as usize,
+            ),
+            (
+                "limits.tenant_bytes_per_s",
+                limits.tenant_bytes_per_s.unwrap_or(1) as usize,
+            ),
             ("writer.writers", self.writer.writers),
             ("writer.batch_rows", self.writer.batch_rows),
             ("writer.batch_bytes", self.writer.batch_bytes),
@@ -180,7 +253,38 @@ impl Config {
             u32::try_from(limits.in_flight_bytes).is_ok() && limits.max_packet_bytes <= 268_435_455,
             "ingest.limits: in_flight_bytes below 4 GiB and max_packet_bytes up to 268435455, please"
         );
+        anyhow::ensure!(
+            limits.queue_messages < usize::from(u16::MAX),
+            "ingest.limits.queue_messages must be below 65535: each message on its way has a number of its own"
+        );
+        if let Some(anonymous) = &self.anonymous {
+            let mut listeners = vec![&self.listen];
+            listeners.extend(self.tls.as_ref().map(|tls| &tls.listen));
+            for address in listeners {
+                anyhow::ensure!(
+                    is_loopback(address),
+                    "ingest.anonymous lets everybody in, so every listener must be bound to loopback: {address} is not"
+                );
+            }
+            for filter in anonymous.publish.iter().chain(&anonymous.subscribe) {
+                anyhow::ensure!(
+                    crate::front_door::hub::filter::valid(filter),
+                    "ingest.anonymous: `{filter}` is no topic filter"
+                );
+            }
+        }
         Ok(())
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        let limits = &self.limits;
+        Bounds {
+            queue_messages: limits.queue_messages,
+            queue_bytes: limits.queue_bytes,
+            retained_messages: limits.retained_messages,
+            retained_bytes: limits.retained_bytes,
+            kept_sessions: limits.kept_sessions,
+        }
     }
 
     pub(crate) fn connect_timeout(&self) -> Duration {
@@ -190,6 +294,13 @@ impl Config {
     pub(crate) fn write_timeout(&self) -> Duration {
         Duration::from_secs(self.limits.write_timeout_s)
     }
+}
+
+/// `127.0.0.1:1883`, `[::1]:1883` or `localhost:1883`.
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -209,5 +320,24 @@ mod tests {
         config.limits.in_flight_bytes = 10;
         assert!(config.check().is_err());
         assert!(serde_json::from_str::<Config>(r#"{"lisen":"x"}"#).is_err());
+        config = Config {
+            anonymous: Some(Anonymous {
+                publish: vec!["#".into()],
+                subscribe: vec!["#".into()],
+            }),
+            ..Config::default()
+        };
+        for (address, sound) in [
+            ("127.0.0.1:1883", true),
+            ("[::1]:1883", true),
+            ("localhost:1883", true),
+            ("0.0.0.0:1883", false),
+            ("[::]:1883", false),
+            ("10.0.0.7:1883", false),
+            ("localhost.example.com:1883", false),
+        ] {
+            config.listen = address.to_owned();
+            assert_eq!(config.check().is_ok(), sound, "{address}");
+        }
     }
 }

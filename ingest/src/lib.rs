@@ -30,7 +30,9 @@ pub mod validate;
 pub mod writer;
 
 use config::Config;
+use front_door::auth::Passwords;
 use front_door::limits::Admission;
+use front_door::quota::Quotas;
 use front_door::{Door, hub::Hub, listener, tls};
 
 /// Runs the service until `shutdown`: then nothing more is taken, what was taken is committed and
@@ -47,7 +49,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     config.check()?;
     let config = Arc::new(config);
-    let hub = Hub::default();
+    let hub = Hub::new(config.bounds());
     let mut supervisor = Supervisor::new(shutdown.clone());
     let mut writers = Vec::new();
     for _ in 0..config.writer.writers {
@@ -63,6 +65,8 @@ pub async fn run(
         hub: hub.clone(),
         stop: shutdown.clone(),
         config: config.clone(),
+        quotas: Quotas::default(),
+        passwords: Passwords::new(config.limits.password_checks),
         writers,
     });
     let admission = Admission::new(config.limits.max_connections, config.limits.max_unauthenticated);
@@ -86,8 +90,9 @@ pub async fn run(
     );
     supervisor.spawn(
         "revocation",
-        watch_credentials(pool.clone(), hub, every, shutdown.clone()),
+        watch_credentials(pool.clone(), hub.clone(), every, shutdown.clone()),
     );
+    supervisor.spawn("sessions", end_sessions(hub, shutdown.clone()));
     supervisor.spawn("housekeeping", keep_house(pool, shutdown));
     supervisor
         .run(Duration::from_secs(config.shutdown_s * 2 + 5))
@@ -128,6 +133,16 @@ async fn watch_credentials(
                 hub.withdraw(&withdrawn);
             }
             Err(error) => tracing::warn!(%error, "can't compare connections with withdrawn credentials"),
+        }
+    }
+}
+
+/// Ends sessions whose clients didn't come back in time.
+async fn end_sessions(hub: Hub, shutdown: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => hub.expire(),
+            () = shutdown.cancelled() => return Ok(()),
         }
     }
 }

@@ -86,3 +86,17 @@ pub(crate) fn connections(n: usize) {
 pub(crate) fn in_flight(change: f64) {
     gauge!("forewarn_ingest_in_flight_payloads").increment(change);
 }
+
+/// An acknowledgement of something that was never sent, or was acknowledged before.
+pub(crate) fn unknown_acknowledgement() {
+    counter!("forewarn_ingest_unknown_acknowledgements_total").increment(1);
+}
+
+pub(crate) fn quota_wait(limit: &'static str, wait: Duration) {
+    counter!("forewarn_ingest_quota_waits_total", "limit" => limit).increment(1);
+    histogram!("forewarn_ingest_quota_wait_seconds", "limit" => limit).record(wait.as_secs_f64());
+}
+
+pub(crate) fn paced() {
+    counter!("forewarn_ingest_paced_accepts_total").increment(1);
+}

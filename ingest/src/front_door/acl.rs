@@ -1,24 +1,73 @@
-//! What a gateway may do: deny by default.
+//! What a client may do: deny by default.
 //!
-//! A credential opens exactly its own gateway's topics. A publish to a topic below its own prefix
-//! that means nothing is allowed in, so that it can be kept as a dead letter and answered: refusing
-//! it would make an MQTT 3.1.1 client, which can only be disconnected, send it for ever.
+//! A gateway's credential opens that gateway's own topics, and beside them what it was granted: filters
+//! for publishing, filters for subscribing, always inside its tenant. The ingestion topics of another
+//! gateway can't be granted: who sent a reading is who showed the credential.
+//! A publish to a topic below its own prefix that means nothing is allowed in, so that it can be kept
+//! as a dead letter and answered: refusing it would make an MQTT 3.1.1 client, which can only be
+//! disconnected, send it for ever.
 
+use std::sync::Arc;
+
+use models::id::CredentialId;
 use models::wire::{self, Kind, Topic};
+use uuid::Uuid;
 
+use super::hub::{Space, filter};
 use crate::codec::Format;
 use crate::registry::Gateway;
 
-/// Where a publish goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
-    Writer(Format),
-    State,
+/// Topics beside the gateway's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    pub publish: Vec<String>,
+    pub subscribe: Vec<String>,
 }
 
-/// Not this gateway's topic, or one that only the server writes.
+/// Who showed a valid credential, or none where none is needed.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub space: Space,
+    pub gateway: Option<Arc<Gateway>>,
+    pub credential: Option<CredentialId>,
+    pub grants: Arc<Grants>,
+}
+
+impl Identity {
+    /// Whose client ids these are.
+    pub fn owner(&self) -> Uuid {
+        self.gateway
+            .as_ref()
+            .map_or(Uuid::nil(), |gateway| gateway.id.uuid())
+    }
+}
+
+/// Where a publish goes.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// Readings of this gateway.
+    Writer(Arc<Gateway>, Format),
+    /// Whoever subscribed; with its full name.
+    Subscribers(String),
+}
+
+/// Why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Denied(pub &'static str);
+pub enum Denied {
+    /// Not granted, with a stable word for the metric.
+    Right(&'static str),
+    /// No topic name or filter.
+    Invalid,
+}
+
+impl Denied {
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Right(reason) => reason,
+            Self::Invalid => "topic_invalid",
+        }
+    }
+}
 
 /// What stands behind `fw/v1/{tenant}/{gateway}/` or `fw/v1/me/`, if that is `gateway`.
 fn below<'a>(gateway: &Gateway, topic: &'a str) -> Option<&'a str> {
@@ -32,77 +81,101 @@ fn below<'a>(gateway: &Gateway, topic: &'a str) -> Option<&'a str> {
         .strip_prefix('/')
 }
 
+/// The full name of a topic or filter that is the gateway's own.
+pub fn full_name(gateway: &Gateway, topic: &str) -> Option<String> {
+    below(gateway, topic).map(|rest| wire::topic(&gateway.tenant_slug, &gateway.slug, rest))
+}
+
+/// Whether `topic` is below `fw/v1` and so not free for everybody's use. Commands to gateways are.
+fn reserved(topic: &str) -> bool {
+    let Some(rest) = topic.strip_prefix(wire::PREFIX) else {
+        return false;
+    };
+    let mut levels = rest.split('/');
+    rest.starts_with('/') && levels.nth(3) != Some("command")
+}
+
 /// # Errors
-/// When the gateway may not publish there.
-pub fn publish(gateway: &Gateway, topic: &str) -> Result<Destination, Denied> {
+/// When the client may not publish there.
+pub fn publish(identity: &Identity, topic: &str) -> Result<Destination, Denied> {
     if topic.is_empty() || topic.contains(['+', '#', '\0']) {
-        return Err(Denied("topic_invalid"));
+        return Err(Denied::Invalid);
     }
-    if below(gateway, topic).is_none() {
-        return Err(Denied("foreign_topic"));
+    if let Some(gateway) = &identity.gateway
+        && let Some(rest) = below(gateway, topic)
+    {
+        let to_subscribers =
+            || Destination::Subscribers(wire::topic(&gateway.tenant_slug, &gateway.slug, rest));
+        let to_writer = |format| Destination::Writer(gateway.clone(), format);
+        return match Topic::parse(topic).map(|topic| topic.kind) {
+            Ok(Kind::Batch) => Ok(to_writer(Format::Native)),
+            Ok(Kind::Json { device, channel }) => Ok(to_writer(Format::Json {
+                device: device.to_owned(),
+                channel: channel.map(str::to_owned),
+            })),
+            Ok(Kind::State) => Ok(to_subscribers()),
+            Ok(Kind::Committed | Kind::Error) => Err(Denied::Right("server_topic")),
+            Err(_) if rest.starts_with("answer/") => Ok(to_subscribers()),
+            Err(_) if rest.starts_with("command/") => Err(Denied::Right("server_topic")),
+            Err(_) => Ok(to_writer(Format::Unknown)),
+        };
     }
-    match Topic::parse(topic).map(|topic| topic.kind) {
-        Ok(Kind::Batch) => Ok(Destination::Writer(Format::Native)),
-        Ok(Kind::Json { device, channel }) => Ok(Destination::Writer(Format::Json {
-            device: device.to_owned(),
-            channel: channel.map(str::to_owned),
-        })),
-        Ok(Kind::State) => Ok(Destination::State),
-        Ok(Kind::Committed | Kind::Error) => Err(Denied("server_topic")),
-        Err(_) => Ok(Destination::Writer(Format::Unknown)),
+    let granted = identity
+        .grants
+        .publish
+        .iter()
+        .any(|granted| filter::matches(granted, topic));
+    if granted && !reserved(topic) {
+        Ok(Destination::Subscribers(topic.to_owned()))
+    } else {
+        Err(Denied::Right("foreign_topic"))
     }
 }
 
-/// A filter as the client gave it and with its gateway's full name.
+/// A filter as it is understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
-    pub given: String,
-    pub canonical: String,
+    /// With the gateway's full name.
+    pub filter: String,
+    pub group: Option<String>,
+    /// The gateway's prefix, when the client wrote `me` for it.
+    pub me: Option<String>,
 }
 
 /// # Errors
-/// When the filter is malformed or could match anything of another gateway.
-pub fn subscribe(gateway: &Gateway, filter: &str) -> Result<Granted, Denied> {
-    if filter.starts_with("$share/") {
-        return Err(Denied("shared_subscription"));
+/// When the filter is malformed or could match anything that is not granted.
+pub fn subscribe(identity: &Identity, given: &str) -> Result<Granted, Denied> {
+    let (group, wanted) = match filter::shared(given) {
+        Ok(Some((group, wanted))) => (Some(group.to_owned()), wanted),
+        Ok(None) => (None, given),
+        Err(()) => return Err(Denied::Invalid),
+    };
+    if !filter::valid(wanted) {
+        return Err(Denied::Invalid);
     }
-    if !valid_filter(filter) {
-        return Err(Denied("filter_invalid"));
+    if let Some(gateway) = &identity.gateway
+        && let Some(full) = full_name(gateway, wanted)
+    {
+        let me = (full != wanted).then(|| wire::topic(&gateway.tenant_slug, &gateway.slug, ""));
+        return Ok(Granted {
+            filter: full,
+            group,
+            me,
+        });
     }
-    let rest = below(gateway, filter).ok_or(Denied("foreign_filter"))?;
-    Ok(Granted {
-        given: filter.to_owned(),
-        canonical: wire::topic(&gateway.tenant_slug, &gateway.slug, rest),
-    })
-}
-
-/// [MQTT-4.7.1]: wildcards fill a level, `#` is the last one.
-fn valid_filter(filter: &str) -> bool {
-    if filter.is_empty() || filter.contains('\0') {
-        return false;
-    }
-    let mut levels = filter.split('/').peekable();
-    while let Some(level) = levels.next() {
-        let wild = level.contains(['+', '#']);
-        if wild && level.len() > 1 || level == "#" && levels.peek().is_some() {
-            return false;
-        }
-    }
-    true
-}
-
-/// Whether `topic` matches `filter`; both are valid.
-pub fn matches(filter: &str, topic: &str) -> bool {
-    let mut topic = topic.split('/');
-    let mut filter = filter.split('/');
-    loop {
-        match (filter.next(), topic.next()) {
-            (Some("#"), _) => return true,
-            (Some("+"), Some(_)) => {}
-            (Some(wanted), Some(level)) if wanted == level => {}
-            (None, None) => return true,
-            _ => return false,
-        }
+    if identity
+        .grants
+        .subscribe
+        .iter()
+        .any(|granted| filter::covers(granted, wanted))
+    {
+        Ok(Granted {
+            filter: wanted.to_owned(),
+            group,
+            me: None,
+        })
+    } else {
+        Err(Denied::Right("foreign_filter"))
     }
 }
 
@@ -112,27 +185,49 @@ mod tests {
 
     use super::*;
 
-    fn gateway() -> Gateway {
-        Gateway {
-            id: GatewayId::new(),
-            tenant: TenantId::new(),
-            tenant_slug: "acme".into(),
-            slug: "line-1".into(),
-            max_channels: 10,
+    fn identity(publish: &[&str], subscribe: &[&str]) -> Identity {
+        let tenant = TenantId::new();
+        let own = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
+        Identity {
+            space: Space::Tenant(tenant),
+            gateway: Some(Arc::new(Gateway {
+                id: GatewayId::new(),
+                tenant,
+                tenant_slug: "acme".into(),
+                slug: "line-1".into(),
+                max_channels: 10,
+            })),
+            credential: None,
+            grants: Arc::new(Grants {
+                publish: own(publish),
+                subscribe: own(subscribe),
+            }),
+        }
+    }
+
+    /// The way of a publish in a word.
+    fn way(identity: &Identity, topic: &str) -> Result<String, &'static str> {
+        match publish(identity, topic) {
+            Ok(Destination::Writer(_, format)) => Ok(format!("{format:?}")),
+            Ok(Destination::Subscribers(name)) => Ok(name),
+            Err(denied) => Err(denied.reason()),
         }
     }
 
     #[test]
     fn publish_rights() {
-        let gateway = gateway();
-        let may = |topic| publish(&gateway, topic);
+        let gateway = identity(&[], &[]);
+        assert_eq!(way(&gateway, "fw/v1/acme/line-1/batch"), Ok("Native".into()));
+        assert_eq!(way(&gateway, "fw/v1/me/batch"), Ok("Native".into()));
         assert_eq!(
-            may("fw/v1/acme/line-1/batch"),
-            Ok(Destination::Writer(Format::Native))
+            way(&gateway, "fw/v1/me/state"),
+            Ok("fw/v1/acme/line-1/state".into())
         );
-        assert_eq!(may("fw/v1/me/batch"), Ok(Destination::Writer(Format::Native)));
-        assert_eq!(may("fw/v1/me/state"), Ok(Destination::State));
-        assert_eq!(may("fw/v1/me/nonsense"), Ok(Destination::Writer(Format::Unknown)));
+        assert_eq!(
+            way(&gateway, "fw/v1/me/answer/7"),
+            Ok("fw/v1/acme/line-1/answer/7".into())
+        );
+        assert_eq!(way(&gateway, "fw/v1/me/nonsense"), Ok("Unknown".into()));
         for foreign in [
             "fw/v1/acme/line-2/batch",
             "fw/v1/acme/line-11/batch",
@@ -145,16 +240,42 @@ mod tests {
             "fw/v1/me",
             "fw/v1//me/batch",
         ] {
-            assert_eq!(may(foreign), Err(Denied("foreign_topic")), "{foreign}");
+            assert_eq!(way(&gateway, foreign), Err("foreign_topic"), "{foreign}");
         }
-        assert_eq!(may("fw/v1/me/committed"), Err(Denied("server_topic")));
-        assert_eq!(may("fw/v1/me/json/+"), Err(Denied("topic_invalid")));
+        for server in ["fw/v1/me/committed", "fw/v1/me/error", "fw/v1/me/command/x"] {
+            assert_eq!(way(&gateway, server), Err("server_topic"), "{server}");
+        }
+        assert_eq!(way(&gateway, "fw/v1/me/json/+"), Err("topic_invalid"));
+    }
+
+    #[test]
+    fn a_grant_opens_what_it_says_and_never_anothers_readings() {
+        let dashboard = identity(&["#"], &["#"]);
+        assert_eq!(way(&dashboard, "sensors/x"), Ok("sensors/x".into()));
+        assert_eq!(
+            way(&dashboard, "fw/v1/acme/line-2/command/restart"),
+            Ok("fw/v1/acme/line-2/command/restart".into())
+        );
+        for never in [
+            "fw/v1/acme/line-2/batch",
+            "fw/v1/acme/line-2/json/pump",
+            "fw/v1/acme/line-2/state",
+            "fw/v1/acme/line-2/committed",
+            "$SYS/x",
+        ] {
+            assert_eq!(way(&dashboard, never), Err("foreign_topic"), "{never}");
+        }
+        let narrow = identity(&["bridge/+/out"], &["bridge/#"]);
+        assert_eq!(way(&narrow, "bridge/a/out"), Ok("bridge/a/out".into()));
+        assert_eq!(way(&narrow, "bridge/a/in"), Err("foreign_topic"));
+        assert!(subscribe(&narrow, "bridge/+/in").is_ok());
+        assert!(subscribe(&narrow, "#").is_err());
     }
 
     #[test]
     fn subscribe_rights() {
-        let gateway = gateway();
-        let may = |filter| subscribe(&gateway, filter).map(|granted| granted.canonical);
+        let gateway = identity(&[], &[]);
+        let may = |filter: &str| subscribe(&gateway, filter).map(|granted| granted.filter);
         assert_eq!(
             may("fw/v1/me/committed"),
             Ok("fw/v1/acme/line-1/committed".into())
@@ -169,28 +290,36 @@ mod tests {
             "fw/v1/acme/+/committed",
             "fw/v1/acme/line-2/#",
             "fw/v1/acme/#",
+            "$share/g/fw/v1/acme/#",
         ] {
-            assert_eq!(may(foreign), Err(Denied("foreign_filter")), "{foreign}");
+            assert_eq!(may(foreign), Err(Denied::Right("foreign_filter")), "{foreign}");
         }
-        assert_eq!(may("$share/g/fw/v1/me/#"), Err(Denied("shared_subscription")));
-        for bad in ["", "fw/v1/me/#/x", "fw/v1/me/a+"] {
-            assert_eq!(may(bad), Err(Denied("filter_invalid")), "{bad}");
+        assert_eq!(
+            subscribe(&gateway, "$share/g/fw/v1/me/#").unwrap(),
+            Granted {
+                filter: "fw/v1/acme/line-1/#".into(),
+                group: Some("g".into()),
+                me: Some("fw/v1/acme/line-1/".into()),
+            }
+        );
+        for bad in ["", "fw/v1/me/#/x", "fw/v1/me/a+", "$share/g/", "$share/+/a"] {
+            assert_eq!(may(bad), Err(Denied::Invalid), "{bad}");
         }
     }
 
     #[test]
-    fn filters_match() {
-        for (filter, topic, expect) in [
-            ("a/b", "a/b", true),
-            ("a/+", "a/b", true),
-            ("a/#", "a/b/c", true),
-            ("a/#", "a", true),
-            ("a/+", "a", false),
-            ("a/b", "a/b/c", false),
-            ("a/b/c", "a/b", false),
-            ("a/+/c", "a/é/c", true),
-        ] {
-            assert_eq!(matches(filter, topic), expect, "{filter} {topic}");
-        }
+    fn nobody_without_a_credential_sends_readings() {
+        let anonymous = Identity {
+            space: Space::Anonymous,
+            gateway: None,
+            credential: None,
+            grants: Arc::new(Grants {
+                publish: vec!["#".into()],
+                subscribe: vec!["#".into()],
+            }),
+        };
+        assert_eq!(way(&anonymous, "a/b"), Ok("a/b".into()));
+        assert_eq!(way(&anonymous, "fw/v1/me/batch"), Err("foreign_topic"));
+        assert_eq!(way(&anonymous, "fw/v1/acme/line-1/json/x"), Err("foreign_topic"));
     }
 }

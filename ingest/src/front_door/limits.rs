@@ -1,6 +1,7 @@
-//! How many may come in.
+//! How many may come in, and how fast.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -54,6 +55,34 @@ impl Admission {
     }
 }
 
+/// Accepts at a rate: in a storm of connections the rest waits in the kernel's queue, which costs
+/// nothing, instead of in handshakes that all time out together.
+#[derive(Debug)]
+pub struct Pace {
+    every: Duration,
+    burst: Duration,
+    /// When the next one is due, were they to come evenly.
+    next: Instant,
+}
+
+impl Pace {
+    /// `per_second` on average, half a second's worth at once.
+    pub fn new(per_second: u32, now: Instant) -> Self {
+        Self {
+            every: Duration::from_secs(1) / per_second.max(1),
+            burst: Duration::from_millis(500),
+            next: now,
+        }
+    }
+
+    /// One was accepted. Returns until when the next one has to wait.
+    pub fn accepted(&mut self, now: Instant) -> Option<Instant> {
+        self.next = self.next.max(now) + self.every;
+        let allowed = now + self.burst;
+        (self.next > allowed).then(|| now + (self.next - allowed))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +97,27 @@ mod tests {
         assert_eq!(admission.admit().unwrap_err(), "too_many_connections");
         drop((first, second));
         admission.admit().unwrap();
+    }
+
+    #[test]
+    fn a_storm_is_let_in_at_its_pace() {
+        let start = Instant::now();
+        let mut pace = Pace::new(100, start);
+        let mut now = start;
+        let mut free = 0;
+        for i in 0..1000 {
+            match pace.accepted(now) {
+                Some(until) => now = until,
+                None => free = i + 1,
+            }
+        }
+        let took = (now - start).as_secs_f64();
+        assert!((9.0..10.0).contains(&took), "{took}");
+        assert_eq!(free, 50, "what comes at once is let in at once");
+        assert_eq!(
+            pace.accepted(now + Duration::from_secs(5)),
+            None,
+            "afterwards too"
+        );
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! | file | does |
 //! |---|---|
-//! | `listener` | accepts; TLS |
-//! | `limits` | how many may come in |
+//! | `listener` | accepts; TLS, WebSocket |
+//! | `limits` | how many may come in, how fast |
+//! | `quota` | how fast a tenant may send |
 //! | `packet` | MQTT 3.1.1 and 5.0 as one set of packets |
 //! | `auth` | who is it |
+//! | `certificate` | whom a certificate names |
 //! | `acl` | what may it do |
 //! | `session` | one connection |
-//! | `hub` | what is said to gateways |
+//! | `hub` | the broker: who subscribed to what, and what is said to whom |
 //!
 //! PUBACK and PUBREC are sent after the database's COMMIT, in the order of the publishes. A
 //! connection with its fill of publishes in flight is not read from until one is committed: that is
@@ -26,12 +28,15 @@ use crate::writer::Payload;
 
 pub mod acl;
 pub mod auth;
+mod certificate;
 pub mod hub;
 pub mod limits;
 pub(crate) mod listener;
 pub mod packet;
+pub mod quota;
 pub(crate) mod session;
 pub mod tls;
+pub(crate) mod ws;
 
 /// What every connection needs. The writers end when the last connection lets go of it.
 pub(crate) struct Door {
@@ -41,6 +46,8 @@ pub(crate) struct Door {
     pub writers: Vec<mpsc::Sender<Payload>>,
     /// Payload bytes that may be in flight.
     pub bytes: Arc<Semaphore>,
+    pub quotas: quota::Quotas,
+    pub passwords: auth::Passwords,
     pub stop: CancellationToken,
 }
 

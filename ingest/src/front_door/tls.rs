@@ -32,9 +32,13 @@ fn load(config: &Tls) -> anyhow::Result<TlsAcceptor> {
                     .add(certificate)
                     .with_context(|| format!("authority {}", file.display()))?;
             }
-            builder.with_client_cert_verifier(
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?,
-            )
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = if config.client_cert_optional {
+                verifier.allow_unauthenticated()
+            } else {
+                verifier
+            };
+            builder.with_client_cert_verifier(verifier.build()?)
         }
     };
     let server = builder
@@ -76,7 +80,7 @@ pub(crate) fn acceptor(
     let shared = current.clone();
     let mut seen = changed(&config);
     let refresh = async move {
-        let mut tick = tokio::time::interval(Duration::from_secs(5));
+        let mut tick = tokio::time::interval(Duration::from_secs(config.reload_s.max(1)));
         loop {
             tokio::select! {
                 _ = tick.tick() => {}

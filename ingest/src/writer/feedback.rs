@@ -9,7 +9,7 @@ use crate::registry::Gateway;
 pub(crate) fn tell_refused(hub: &Hub, gateway: &Gateway, refusal: &Refusal) {
     match serde_json::to_vec(refusal) {
         Ok(json) => hub.refused(
-            gateway.id,
+            gateway,
             topic(&gateway.tenant_slug, &gateway.slug, "error"),
             json.into(),
         ),

@@ -11,9 +11,19 @@ pub struct GatewayLogin {
     pub gateway_id: GatewayId,
     pub tenant_id: TenantId,
     pub max_channels: i32,
+    /// Readings and bytes a second; `None` = the server's default.
+    pub max_readings_per_s: Option<i32>,
+    pub max_bytes_per_s: Option<i32>,
     pub credential_id: CredentialId,
-    /// SHA-256 of the secret.
-    pub secret_hash: Vec<u8>,
+    /// SHA-256 of a random secret, …
+    pub secret_hash: Option<Vec<u8>>,
+    /// … or argon2id of a password, as a PHC string, …
+    pub password_hash: Option<String>,
+    /// … or SHA-256 of a client certificate.
+    pub certificate_sha256: Option<Vec<u8>>,
+    /// Topic filters beside the gateway's own topics.
+    pub publish_filters: Vec<String>,
+    pub subscribe_filters: Vec<String>,
     pub expires_at: Option<Timestamp>,
 }
 
@@ -28,7 +38,9 @@ pub async fn gateway_logins(
     gateway: &str,
 ) -> Result<Vec<GatewayLogin>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT g.id AS gateway_id, g.tenant_id, g.max_channels, c.id AS credential_id, c.secret_hash, c.expires_at
+        "SELECT g.id AS gateway_id, g.tenant_id, g.max_channels, t.max_readings_per_s, t.max_bytes_per_s,
+                c.id AS credential_id, c.secret_hash, c.password_hash, c.certificate_sha256,
+                c.publish_filters, c.subscribe_filters, c.expires_at
          FROM tenant t
          JOIN gateway g ON g.tenant_id = t.id AND g.slug = $2 AND g.enabled
          JOIN gateway_credential c ON c.gateway_id = g.id AND c.revoked_at IS NULL
@@ -60,6 +72,90 @@ pub async fn withdrawn_credentials(
     .bind(credentials)
     .fetch_all(connection)
     .await
+}
+
+/// Which credential a certificate opens, whose chain the front door has verified and which names this
+/// gateway; made when it is shown for the first time. With the name of a site, a gateway that isn't
+/// registered is. `None` = it may not come in.
+///
+/// # Errors
+/// When the database does.
+pub async fn gateway_by_certificate(
+    connection: &mut PgConnection,
+    tenant: &str,
+    gateway: &str,
+    fingerprint: &[u8; 32],
+    new_at_site: Option<&str>,
+) -> Result<Option<CredentialId>, sqlx::Error> {
+    sqlx::query_scalar("SELECT credential_id FROM gateway_by_certificate($1, $2, $3, $4, $5, $6)")
+        .bind(tenant)
+        .bind(gateway)
+        .bind(&fingerprint[..])
+        .bind(CredentialId::new())
+        .bind(GatewayId::new())
+        .bind(new_at_site)
+        .fetch_optional(connection)
+        .await
+}
+
+/// Whether a claim code would be taken.
+///
+/// # Errors
+/// When the database does.
+pub async fn claim_is_open(connection: &mut PgConnection, code_hash: &[u8; 32]) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT claim_is_open($1)")
+        .bind(&code_hash[..])
+        .fetch_one(connection)
+        .await
+}
+
+/// A gateway that a claim code was turned into a credential of.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Claimed {
+    pub tenant_slug: String,
+    pub gateway_slug: String,
+    pub gateway_id: GatewayId,
+}
+
+/// Turns a claim code into a credential with this secret, once. `None` = there is no such code, or
+/// it was used, revoked or is too old.
+///
+/// # Errors
+/// When the database does.
+pub async fn claim_gateway(
+    connection: &mut PgConnection,
+    code_hash: &[u8; 32],
+    credential: CredentialId,
+    secret_hash: &[u8; 32],
+) -> Result<Option<Claimed>, sqlx::Error> {
+    sqlx::query_as("SELECT * FROM claim_gateway($1, $2, $3)")
+        .bind(&code_hash[..])
+        .bind(credential)
+        .bind(&secret_hash[..])
+        .fetch_optional(connection)
+        .await
+}
+
+/// Keeps how far a gateway's clock is ahead, microseconds.
+///
+/// # Errors
+/// When the database does.
+pub async fn set_gateway_clock(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    gateway: GatewayId,
+    ahead_us: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO gateway_clock (gateway_id, tenant_id, ahead_us) VALUES ($1, $2, $3)
+         ON CONFLICT (gateway_id) DO UPDATE SET ahead_us = excluded.ahead_us, measured_at = now()",
+    )
+    .bind(gateway)
+    .bind(tenant)
+    .bind(ahead_us)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// A device of a gateway and one of its channels; a device without channels has one row.

@@ -1,0 +1,270 @@
+//! What comes up: to the writers or to subscribers.
+
+use std::sync::Arc;
+
+use models::time::Timestamp;
+use models::wire::{Refusal, topic};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::{End, Held, Pending, Session, told};
+use crate::codec::Format;
+use crate::front_door::acl::{self, Denied, Destination};
+use crate::front_door::hub::{Message, NotTaken};
+use crate::front_door::packet::{Goodbye, Publish, PublishAnswer, Version};
+use crate::front_door::quota::Wait;
+use crate::metrics;
+use crate::registry::Gateway;
+use crate::writer::{Payload, Reply};
+
+/// Of a refused topic, in logs.
+const SHOWN: usize = 200;
+
+impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
+    pub(super) async fn publish(&mut self, mut publish: Publish) -> Result<(), End> {
+        self.resolve_alias(&mut publish)?;
+        if publish.qos == 2 {
+            let (seen, open) = self.registered.session.with(|state| {
+                (
+                    state.unreleased.get(&publish.packet_id).copied(),
+                    state.unreleased.len(),
+                )
+            });
+            match seen {
+                // Committed before: say so again. In flight: its answer will come.
+                Some(true) => {
+                    self.pend_answered(&publish, PublishAnswer::Success, None);
+                    return Ok(());
+                }
+                Some(false) => return Ok(()),
+                None if self.version == Version::V5
+                    && open >= usize::from(self.door.config.limits.in_flight) =>
+                {
+                    return Err(told(Goodbye::ReceiveMax));
+                }
+                None => {}
+            }
+        }
+        let destination = if publish.topic.len() > self.door.config.limits.max_topic_bytes {
+            Err(Denied::Right("topic_too_long"))
+        } else {
+            acl::publish(&self.identity, &publish.topic)
+        };
+        match destination {
+            Err(denied) => self.refuse(&publish, denied),
+            Ok(Destination::Subscribers(name)) => self.to_subscribers(name, publish).await,
+            Ok(Destination::Writer(gateway, format)) => self.to_writer(gateway, format, publish).await,
+        }
+    }
+
+    /// [MQTT-3.3.2-7] to [MQTT-3.3.2-12] of 5.0.
+    fn resolve_alias(&mut self, publish: &mut Publish) -> Result<(), End> {
+        let Some(alias) = publish.alias else {
+            return Ok(());
+        };
+        if alias > self.door.config.limits.topic_aliases {
+            return Err(told(Goodbye::AliasInvalid));
+        }
+        if publish.topic.is_empty() {
+            publish.topic = self
+                .aliases_in
+                .get(&alias)
+                .cloned()
+                .ok_or_else(|| told(Goodbye::Protocol))?;
+        } else {
+            self.aliases_in.insert(alias, publish.topic.clone());
+        }
+        Ok(())
+    }
+
+    fn pend_answered(&mut self, publish: &Publish, answer: PublishAnswer, reason: Option<String>) {
+        self.pend(Pending {
+            number: self.next_number,
+            packet_id: publish.packet_id,
+            qos: publish.qos,
+            answer: Some((answer, reason)),
+            echo: None,
+        });
+        self.answer();
+    }
+
+    fn refuse(&mut self, publish: &Publish, denied: Denied) -> Result<(), End> {
+        let reason = denied.reason();
+        metrics::refused_publish(reason);
+        let shown: String = publish.topic.chars().take(SHOWN).collect();
+        tracing::warn!(who = %self.identity, topic = shown, reason, "publish refused");
+        let sentence = "this credential may not publish to that topic".to_owned();
+        match (self.version, publish.qos) {
+            (Version::V5, 0) => Ok(()),
+            (Version::V5, _) => {
+                self.pend_answered(publish, PublishAnswer::NotAuthorized, Some(sentence));
+                Ok(())
+            }
+            // [MQTT-3.3.5-2]: 3.1.1 has no word for no.
+            (Version::V4, _) => Err(End::Told(Goodbye::NotAuthorized, Some(sentence))),
+        }
+    }
+
+    fn message(&self, name: String, publish: &Publish) -> Arc<Message> {
+        let expiry = publish
+            .expiry
+            .map(|seconds| Timestamp::now().plus_seconds(seconds.into()));
+        Arc::new(Message {
+            topic: name,
+            payload: publish.payload.clone(),
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_at: expiry,
+            properties: publish.properties.clone(),
+            from: self.registered.session.id,
+        })
+    }
+
+    async fn to_subscribers(&mut self, name: String, publish: Publish) -> Result<(), End> {
+        let message = self.message(name, &publish);
+        let space = self.identity.space;
+        let mut waited = false;
+        let full = loop {
+            match self.door.hub.publish(space, &message, publish.qos > 0) {
+                Ok(_) => break None,
+                Err(NotTaken::Retained) => break Some("there is no room for another retained message"),
+                // A reader that is slow holds its writers back; one that takes nothing doesn't.
+                Err(NotTaken::Queue(slow)) if !waited && slow.id != self.registered.session.id => {
+                    self.flush().await?;
+                    self.door.hub.room(&slow, self.door.config.write_timeout()).await;
+                    waited = true;
+                }
+                Err(NotTaken::Queue(_)) => break Some("the queue of a subscriber is full"),
+            }
+        };
+        let Some(sentence) = full else {
+            if publish.qos == 2 {
+                let id = publish.packet_id;
+                self.registered
+                    .session
+                    .with(|state| state.unreleased.insert(id, true));
+            }
+            self.pend_answered(&publish, PublishAnswer::Success, None);
+            return Ok(());
+        };
+        metrics::refused_publish("queue_full");
+        tracing::warn!(who = %self.identity, topic = message.topic, sentence, "publish refused");
+        match self.version {
+            Version::V5 => {
+                self.pend_answered(&publish, PublishAnswer::QuotaExceeded, Some(sentence.to_owned()));
+                Ok(())
+            }
+            // Not acknowledged, so not lost: the client will send it again.
+            Version::V4 => Err(End::Told(Goodbye::QuotaExceeded, Some(sentence.to_owned()))),
+        }
+    }
+
+    async fn to_writer(
+        &mut self,
+        gateway: Arc<Gateway>,
+        format: Format,
+        publish: Publish,
+    ) -> Result<(), End> {
+        // What has been said so far must not wait for room.
+        self.flush().await?;
+        let share = u32::try_from(publish.payload.len().max(64)).unwrap_or(u32::MAX);
+        let permit = tokio::select! {
+            permit = self.door.bytes.clone().acquire_many_owned(share) => permit.ok(),
+            () = self.door.stop.cancelled() => None,
+        };
+        let Some(permit) = permit else {
+            return Err(told(Goodbye::ShuttingDown));
+        };
+        let received_at = Timestamp::now();
+        if publish.qos == 2 {
+            let id = publish.packet_id;
+            self.registered
+                .session
+                .with(|state| state.unreleased.insert(id, false));
+        }
+        let full_name = acl::full_name(&gateway, &publish.topic);
+        let echo = full_name
+            .filter(|name| publish.retain || self.door.hub.is_wanted(self.identity.space, name))
+            .map(|name| self.message(name, &publish));
+        let number = self.pend(Pending {
+            number: self.next_number,
+            packet_id: publish.packet_id,
+            qos: publish.qos,
+            answer: None,
+            echo,
+        });
+        let decoded = format.decode(&publish.payload, received_at);
+        let readings = decoded.as_ref().map_or(1, |decoded| decoded.readings().max(1));
+        self.charge(&gateway, readings, publish.payload.len());
+        let payload = Payload {
+            gateway: gateway.clone(),
+            topic: publish.topic,
+            received_at,
+            decoded,
+            raw: publish.payload,
+            format,
+            reply: Some(Reply {
+                number,
+                to: self.answer_to.clone(),
+            }),
+            permit: Some(permit),
+        };
+        match self.door.writer(gateway.id).send(payload).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(told(Goodbye::ShuttingDown)),
+        }
+    }
+
+    /// Takes readings and bytes from the tenant's quota. When there is less than nothing left,
+    /// nothing more is read until there is; the payload itself is taken.
+    fn charge(&mut self, gateway: &Gateway, readings: usize, bytes: usize) {
+        let now = Instant::now();
+        let Some(wait) = self
+            .door
+            .quotas
+            .charge(gateway.tenant, readings, bytes, now.into_std())
+        else {
+            return;
+        };
+        let Wait { limit, until, .. } = wait;
+        let until = Instant::from_std(until);
+        metrics::quota_wait(limit, until - now);
+        let reason = sentence(&wait, now);
+        if self.held_said.is_none_or(|until| until < now) {
+            tracing::warn!(who = %self.identity, reason, "a tenant's quota slows its gateways down");
+            let refusal = Refusal {
+                topic: String::new(),
+                reason: "quota".to_owned(),
+                detail: reason.clone(),
+                dead_letter: None,
+            };
+            if let Ok(json) = serde_json::to_vec(&refusal) {
+                let name = topic(&gateway.tenant_slug, &gateway.slug, "error");
+                self.door.hub.refused(gateway, name, json.into());
+            }
+        }
+        self.held_said = Some(until + std::time::Duration::from_secs(60));
+        self.held = Some(Held { until, reason });
+    }
+
+    /// What the tenant's quota says at this moment.
+    pub(super) fn quota_now(&self) -> Option<String> {
+        let gateway = self.identity.gateway.as_ref()?;
+        let now = Instant::now();
+        let wait = self.door.quotas.state(gateway.tenant, now.into_std())?;
+        Some(sentence(&wait, now))
+    }
+
+    pub(super) fn held_reason(&self) -> Option<String> {
+        self.held.as_ref().map(|held| held.reason.clone())
+    }
+}
+
+fn sentence(wait: &Wait, now: Instant) -> String {
+    let left = Instant::from_std(wait.until).saturating_duration_since(now);
+    let until = Timestamp::now().plus_seconds(left.as_secs_f64());
+    format!(
+        "slowed down until {until}: the tenant's limit of {} {} a second is reached; nothing is lost",
+        wait.per_second, wait.limit
+    )
+}
