@@ -193,6 +193,10 @@ run_bench() {
     DATABASE_URL=$(db_url_named "$url" "$name")
     export DATABASE_URL
     "$TARGET/release/forewarn" migrate >&2 </dev/null
+    # What some of them need of the machine: open files for ten thousand connections, a foreign broker.
+    ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+    PATH=$PATH:/usr/sbin
+    [ "$1" != peers ] || have mosquitto || need_packages "mosquitto, the broker to compare with," mosquitto
     step "Benchmark $*"
     "$TARGET/release/forewarn" bench "$@" </dev/null
 }

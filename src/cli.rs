@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 use crate::serve::{self, Services};
-use crate::{bench, dead_letters, demo, ledger, status};
+use crate::{bench, chaos, dead_letters, demo, ledger, status};
 
 /// Readings from the field in, health, failure probability and the one ticket that is needed out.
 #[derive(Debug, Parser)]
@@ -76,6 +76,8 @@ enum Command {
         #[arg(long, value_name = "HOURS")]
         horizon_h: Option<f64>,
     },
+    /// Prove that nothing is lost or doubled: the real executables under kills, cuts, full disks and jumping clocks.
+    Chaos(chaos::Args),
     /// Measure; the last line is one JSON object.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -155,6 +157,9 @@ impl Cli {
                     horizon_h,
                 };
                 println!("{}", analytics::backtest::run(&name, &data, &args)?);
+            }
+            Command::Chaos(args) => {
+                return runtime.block_on(chaos::run(args, config.database.address().ok()));
             }
             Command::Bench(command) => {
                 runtime.block_on(bench::run(command, &config.database.address()?))?;

@@ -1,6 +1,7 @@
 //! `forewarn`: command line and composition. What it composes lives in the crates.
 
 mod bench;
+mod chaos;
 mod cli;
 mod config;
 mod dead_letters;

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the answer of a test")]
 
+mod chaos;
 mod commands;
 mod kill;
 mod path;

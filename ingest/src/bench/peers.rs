@@ -115,7 +115,7 @@ async fn peer(
     let mut subscriber = spawn(
         Command::new(python)
             .arg(&script)
-            .args([&port.to_string(), url])
+            .args([port.to_string(), for_libpq(url)])
             .arg(&ready),
     )
     .context("can't start the subscriber")?;
@@ -149,6 +149,7 @@ async fn peer(
     let (mut stored, mut last) = (reading::count(&mut owner).await?, Instant::now());
     while last.elapsed() < QUIET && stored < sent.acknowledged {
         tokio::time::sleep(Duration::from_millis(200)).await;
+        ensure!(subscriber.try_wait()?.is_none(), "the subscriber ended by itself");
         let now = reading::count(&mut owner).await?;
         if now > stored {
             (stored, last) = (now, Instant::now());
@@ -156,13 +157,26 @@ async fn peer(
     }
     owner.close().await?;
     let took_s = (last - began).as_secs_f64();
-    ensure!(subscriber.try_wait()?.is_none(), "the subscriber ended by itself");
     Ok(Peer {
         stored_per_s: stored as f64 / took_s,
         acknowledged_per_s: sent.per_s(),
         took_s,
         lost: sent.acknowledged - stored,
     })
+}
+
+/// `url` without the parameters that only our own driver knows.
+fn for_libpq(url: &str) -> String {
+    let Some((base, query)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let known = |pair: &&str| {
+        ["host=", "port=", "user=", "password=", "sslmode="]
+            .iter()
+            .any(|name| pair.starts_with(name))
+    };
+    let kept: Vec<&str> = query.split('&').filter(known).collect();
+    format!("{base}?{}", kept.join("&"))
 }
 
 fn spawn(command: &mut Command) -> std::io::Result<Child> {
@@ -248,3 +262,18 @@ impl Drop for Folder {
 }
 
 const _: () = assert!(CHANNELS == 20, "peer.py knows the channels of a gateway");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_driver_reads_the_address() {
+        let url = "postgres://u@localhost/d?host=%2Frun&statement-cache-capacity=100&sslmode=prefer";
+        assert_eq!(
+            for_libpq(url),
+            "postgres://u@localhost/d?host=%2Frun&sslmode=prefer"
+        );
+        assert_eq!(for_libpq("postgres://u@h/d"), "postgres://u@h/d");
+    }
+}

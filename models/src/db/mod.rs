@@ -37,6 +37,7 @@ pub mod status;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod ticket;
+pub mod verify;
 
 /// The schema. Every step is applied once, in order, and never edited after a release.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
