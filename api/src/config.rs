@@ -33,6 +33,43 @@ pub struct Config {
     pub request_timeout_s: u64,
     /// Live streams open at the same time.
     pub max_streams: usize,
+    pub attachments: Attachments,
+}
+
+/// Section `[api.attachments]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Attachments {
+    /// Folder of the files, each under its SHA-256.
+    pub dir: PathBuf,
+    /// Largest file, bytes.
+    pub max_bytes: usize,
+    /// Bytes that a tenant's files may take together.
+    pub max_bytes_per_tenant: u64,
+    /// Types that are taken.
+    pub media_types: Vec<String>,
+}
+
+impl Default for Attachments {
+    fn default() -> Self {
+        Self {
+            dir: "attachments".into(),
+            max_bytes: 20 << 20,
+            max_bytes_per_tenant: 10 << 30,
+            media_types: [
+                "image/jpeg",
+                "image/png",
+                "image/webp",
+                "image/heic",
+                "application/pdf",
+                "text/plain",
+                "text/csv",
+                "video/mp4",
+            ]
+            .map(str::to_owned)
+            .into(),
+        }
+    }
 }
 
 impl Default for Config {
@@ -48,6 +85,7 @@ impl Default for Config {
             max_body_bytes: 1 << 20,
             request_timeout_s: 30,
             max_streams: 512,
+            attachments: Attachments::default(),
         }
     }
 }
@@ -79,6 +117,10 @@ impl Config {
         );
         ensure!(self.max_body_bytes >= 1024, "api.max_body_bytes is below 1024");
         ensure!(self.request_timeout_s > 0, "api.request_timeout_s is 0");
+        ensure!(
+            (1024..=1 << 30).contains(&self.attachments.max_bytes),
+            "api.attachments.max_bytes must be 1024 to 1 GiB"
+        );
         Ok(())
     }
 

@@ -45,6 +45,7 @@ mod pages;
 mod routes;
 mod series;
 pub mod state;
+pub mod store;
 mod stream;
 mod trace;
 

@@ -25,6 +25,10 @@ use crate::error::{Kind, ProblemBody};
         (name = "alarms", description = "What is wrong now, and what is watched."),
         (name = "cases", description = "Asset and failure mode: what a planner sees."),
         (name = "tickets", description = "Work on assets."),
+        (name = "people", description = "Who works here, when, and what they may do."),
+        (name = "safety", description = "What has to be true before work begins: permits, locks, requirements."),
+        (name = "parts", description = "Stock, reservations and what was used."),
+        (name = "failures", description = "What failed and why, how long it stood still, and the figures made of it."),
         (name = "plans", description = "Recurring work and the meters that drive it."),
         (name = "ingest", description = "Gateways and the account of what they sent."),
         (name = "stream", description = "Changes as they happen."),
@@ -62,7 +66,7 @@ pub fn finish(mut api: utoipa::openapi::OpenApi) -> Value {
 
 /// The refusals that an operation can answer with.
 fn refusals(path: &str, method: &str, operation: &Value) -> Vec<Kind> {
-    let writes = matches!(method, "post" | "patch" | "delete");
+    let writes = matches!(method, "post" | "put" | "patch" | "delete");
     let mut kinds = vec![Kind::Internal, Kind::Unavailable];
     if !path.starts_with("/v1") {
         return kinds;

@@ -145,6 +145,24 @@ ids! {
     TicketId = "tkt";
     TaskId = "tsk";
     DecisionId = "dec";
+    ShiftId = "shf";
+    QualificationId = "qlf";
+    RequirementId = "req";
+    MatrixId = "rsk";
+    PermitId = "prm";
+    ProcedureId = "lop";
+    LockId = "lck";
+    AttachmentId = "att";
+    StepId = "wfs";
+    RelationId = "rel";
+    ReservationId = "rsv";
+    PostingId = "pst";
+    FailureCodeId = "fcd";
+    DowntimeId = "dwn";
+    WebhookId = "whk";
+    DeliveryId = "dlv";
+    NotificationRuleId = "ntr";
+    NotificationId = "ntf";
 }
 
 /// A channel's key. An integer, because it stands in every reading.

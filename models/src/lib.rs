@@ -8,16 +8,26 @@ pub mod artifact;
 pub mod assessment;
 pub mod asset;
 pub mod case;
+pub mod coding;
 pub mod dead_letter;
+pub mod downtime;
 pub mod id;
+pub mod interval;
+pub mod lockout;
 pub mod meter;
+pub mod notification;
+pub mod parts;
+pub mod people;
+pub mod permit;
 pub mod plan;
 pub mod prediction;
 pub mod reading;
+pub mod sla;
 pub mod tenant;
 pub mod ticket;
 pub mod time;
 pub mod unit;
+pub mod webhook;
 pub mod wire;
 
 #[cfg(feature = "db")]

@@ -53,6 +53,16 @@ permissions! {
     IngestRead = "ingest:read";
     /// Make gateways and their credentials, discard dead letters.
     IngestWrite = "ingest:write";
+    /// Who works here: members, skills, shifts, qualifications.
+    PeopleRead = "people:read";
+    PeopleWrite = "people:write";
+    /// Decide on permits, make risk matrices, lock-out procedures and what work asks for.
+    SafetyWrite = "safety:write";
+    /// Feed the stock.
+    PartsWrite = "parts:write";
+    /// Webhooks and messages: what leaves, and where to.
+    IntegrationsRead = "integrations:read";
+    IntegrationsWrite = "integrations:write";
     KeysRead = "keys:read";
     KeysWrite = "keys:write";
 }
@@ -122,7 +132,12 @@ impl MemberRole {
                 Self::Planner | Self::ReliabilityEngineer | Self::TenantAdmin
             ),
             AssetsWrite | RulesWrite => matches!(self, Self::ReliabilityEngineer | Self::TenantAdmin),
-            IngestWrite | KeysRead | KeysWrite => self == Self::TenantAdmin,
+            PeopleRead => true,
+            PeopleWrite | PartsWrite => matches!(self, Self::Planner | Self::TenantAdmin),
+            SafetyWrite => matches!(self, Self::SafetyOfficer | Self::TenantAdmin),
+            IngestWrite | KeysRead | KeysWrite | IntegrationsRead | IntegrationsWrite => {
+                self == Self::TenantAdmin
+            }
         }
     }
 

@@ -89,6 +89,7 @@ pub(super) async fn work(pool: &PgPool, plant: &Plant, ticket: TicketId, found: 
         let done = TaskResult {
             done: true,
             result: None,
+            note: None,
         };
         complete_task(&mut tx, ticket, task.id, &done, "usr_x", now)
             .await

@@ -122,6 +122,7 @@ async fn finish(pool: &PgPool, plant: &Plant, ticket: TicketId, now: Timestamp) 
             &TaskResult {
                 done: true,
                 result: None,
+                note: None,
             },
             "usr_x",
             now,

@@ -15,6 +15,7 @@ mod cases;
 mod channels;
 mod dead_letters;
 mod events;
+mod failures;
 mod gateways;
 mod history;
 mod history_aligned;
@@ -25,11 +26,15 @@ mod meters;
 mod model_versions;
 mod ops;
 mod overview;
+mod parts;
+mod people;
 mod plans;
 mod predictions;
 mod rule_backtest;
 mod rules;
+mod safety;
 mod scorecard;
+mod service_levels;
 mod session;
 mod sites;
 mod tickets;
@@ -55,6 +60,11 @@ pub fn all() -> OpenApiRouter<App> {
         .merge(predictions::routes())
         .merge(scorecard::routes())
         .merge(tickets::routes())
+        .merge(service_levels::routes())
+        .merge(people::routes())
+        .merge(safety::routes())
+        .merge(parts::routes())
+        .merge(failures::routes())
         .merge(meters::routes())
         .merge(plans::routes())
         .merge(gateways::routes())

@@ -89,7 +89,12 @@ impl Server {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let secret = SecretString::from("a secret for tests, long enough to be one");
+        let attachments = api::config::Attachments {
+            dir: crate::plant::ATTACHMENTS.into(),
+            ..config.attachments
+        };
         let config = Config {
+            attachments,
             jwt_secret: secret,
             signins_per_minute: config.signins_per_minute.max(1),
             ..config

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the answer of a test")]
 
+mod gates;
 mod harness;
 mod history;
 mod leak;
@@ -13,4 +14,5 @@ mod plant;
 mod problems;
 mod session;
 mod stream;
+mod tickets;
 mod work;

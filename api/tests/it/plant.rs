@@ -21,6 +21,11 @@ fn password_hash() -> &'static str {
     HASH.get_or_init(|| api::auth::password::hash(PASSWORD).unwrap())
 }
 
+/// Where the servers of these tests keep files.
+pub const ATTACHMENTS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/attachments");
+/// Begins as a PNG does.
+pub const PICTURE: &[u8] = b"\x89PNG\r\n\x1a\n a lock on Q1";
+
 pub struct Plant {
     pub slug: String,
     pub tenant: TenantId,
@@ -45,6 +50,17 @@ pub struct Plant {
     pub dead_letter: DeadLetterId,
     pub key: ApiKeyId,
     pub admin: UserId,
+    pub shift: ShiftId,
+    pub requirement: RequirementId,
+    pub permit: PermitId,
+    pub procedure: ProcedureId,
+    pub attachment: AttachmentId,
+    pub lock: LockId,
+    pub step: StepId,
+    pub relation: RelationId,
+    pub reservation: ReservationId,
+    pub posting: PostingId,
+    pub downtime: DowntimeId,
     owner: PgPool,
 }
 
@@ -130,11 +146,24 @@ impl Plant {
             "plans" => self.plan.to_string(),
             "gateways" => self.gateway.to_string(),
             "dead-letters" => self.dead_letter.to_string(),
+            "sites" => self.site.to_string(),
+            "technicians" => self.admin.to_string(),
+            "shifts" => self.shift.to_string(),
+            "work-requirements" => self.requirement.to_string(),
+            "work-permits" => self.permit.to_string(),
+            "attachments" => self.attachment.to_string(),
+            "workflow" => self.step.to_string(),
+            "downtime" => self.downtime.to_string(),
+            "downtime-signals" => self.rule.to_string(),
             _ => String::new(),
         };
         let path = template
             .replace("{id}", &id)
             .replace("{task_id}", &self.task.to_string())
+            .replace("{lock_id}", &self.lock.to_string())
+            .replace("{relation_id}", &self.relation.to_string())
+            .replace("{reservation_id}", &self.reservation.to_string())
+            .replace("{posting_id}", &self.posting.to_string())
             .replace("{credential_id}", &self.credential.to_string())
             .replace("{token}", &self.qr_token);
         let path = if path == "/v1/events" {
@@ -171,6 +200,17 @@ impl Plant {
             self.dead_letter.to_string(),
             self.key.to_string(),
             self.admin.to_string(),
+            self.shift.to_string(),
+            self.requirement.to_string(),
+            self.permit.to_string(),
+            self.procedure.to_string(),
+            self.attachment.to_string(),
+            self.lock.to_string(),
+            self.step.to_string(),
+            self.relation.to_string(),
+            self.reservation.to_string(),
+            self.posting.to_string(),
+            self.downtime.to_string(),
         ]
     }
 }
@@ -347,10 +387,99 @@ async fn build(db: &mut PgConnection, owner: &PgPool, slug: &str) -> Plant {
         dead_letter: DeadLetterId::new(),
         key,
         admin,
+        shift: ShiftId::new(),
+        requirement: RequirementId::new(),
+        permit: PermitId::new(),
+        procedure: ProcedureId::new(),
+        attachment: AttachmentId::new(),
+        lock: LockId::new(),
+        step: StepId::new(),
+        relation: RelationId::new(),
+        reservation: ReservationId::new(),
+        posting: PostingId::new(),
+        downtime: DowntimeId::new(),
         owner: owner.clone(),
     };
     happen(db, &mut plant).await;
+    work_around(db, &plant).await;
     plant
+}
+
+/// What surrounds work: people, gates, parts, failures. The administrator is a technician who may do
+/// everything at any time, so that the gates are in use and open for him.
+async fn work_around(db: &mut PgConnection, plant: &Plant) {
+    let sha256 = api::store::Store::new(ATTACHMENTS).put(PICTURE).await.unwrap();
+    macro_rules! with {
+        ($($sql:literal)*) => {[$(concat!(
+            "WITH p AS (SELECT $1::uuid ten, $2::uuid ast, $3::uuid tkt, $4::uuid usr, $5::uuid sit, $6::uuid shf,
+                $7::uuid req, $8::uuid prm, $9::uuid lop, $10::uuid att, $11::uuid lck, $12::uuid wfs, $13::uuid rsv,
+                $14::uuid pst, $15::uuid dwn, $16::uuid rul, $17::bytea sha, $18::uuid rel) ", $sql)),*]};
+    }
+    for sql in with![
+        "INSERT INTO technician (tenant_id, user_id, skills, home_site_id) SELECT ten, usr, '{general,electricity}', sit FROM p"
+        "INSERT INTO technician_shift (id, tenant_id, user_id, kind, starts_at, ends_at, created_by)
+             SELECT shf, ten, usr, 'working', '2000-01-01', '2100-01-01', 'test' FROM p"
+        "INSERT INTO qualification (id, tenant_id, user_id, kind, code, valid_from)
+             SELECT gen_random_uuid(), ten, usr, 'training', 'site_induction', '2000-01-01' FROM p"
+        "INSERT INTO work_requirement (id, tenant_id, asset_id, qualification) SELECT req, ten, ast, 'site_induction' FROM p"
+        "INSERT INTO risk_matrix (id, tenant_id, name, bounds, levels)
+             SELECT gen_random_uuid(), ten, 'plant', '{0.1,0.2,0.3,0.4}', array_fill('high'::risk_level, ARRAY[25]) FROM p"
+        "INSERT INTO work_permit (id, tenant_id, ticket_id, status, work, hazards, precautions, likelihood, consequence, risk,
+                 valid_from, valid_until, requested_by)
+             SELECT prm, ten, tkt, 'requested', 'hot work', 'fire', 'watch', 4, 4, 'high', now(), now() + interval '8 h', 'usr' FROM p"
+        "INSERT INTO loto_procedure (id, tenant_id, asset_id, name, points)
+             SELECT lop, ten, ast, 'drive', '[{\"point\": \"Q1\", \"energy\": \"400 V\", \"action\": \"lock\"}]' FROM p"
+        "INSERT INTO attachment (id, tenant_id, ticket_id, name, media_type, size_bytes, sha256, created_by)
+             SELECT att, ten, tkt, 'lock.png', 'image/png', 20, sha, 'usr' FROM p"
+        "INSERT INTO loto_lock (id, tenant_id, ticket_id, asset_id, procedure_id, point, tag, applied_by, applied_at, photo_id,
+                 removed_by, removed_at)
+             SELECT lck, ten, tkt, ast, lop, 'Q1', '17', 'usr', now(), att, 'usr', now() FROM p"
+        "INSERT INTO workflow_step (id, tenant_id, state, code, name, position, mandatory)
+             SELECT wfs, ten, 'planned', 'look', 'Look at it', 1, false FROM p"
+        "INSERT INTO ticket_step (ticket_id, step_id, tenant_id, done_at, done_by) SELECT tkt, wfs, ten, now(), 'usr' FROM p"
+        "INSERT INTO ticket (id, tenant_id, number, asset_id, origin, origin_key, title, priority, status)
+             SELECT rel, ten, 0, ast, 'person', 'older', 'An older ticket', 'low', 'cancelled' FROM p"
+        "INSERT INTO ticket_relation (id, tenant_id, ticket_id, kind, other_id, created_by)
+             SELECT rel, ten, tkt, 'related_to', rel, 'usr' FROM p"
+        "INSERT INTO sla_policy (tenant_id, priority, respond_s, restore_s) SELECT ten, 'critical', 3600, 7200 FROM p"
+        "INSERT INTO ticket_sla (ticket_id, clock, tenant_id, target_s, elapsed_s, computed_at)
+             SELECT tkt, 'respond', ten, 3600, 0, now() FROM p"
+        "INSERT INTO ticket_pause (tenant_id, ticket_id, reason, from_at, to_at) SELECT ten, tkt, 'weather', now(), now() FROM p"
+        "INSERT INTO site_calendar (site_id, tenant_id, week) SELECT sit, ten, '{\"mon\": [[\"06:00\", \"22:00\"]]}' FROM p"
+        "INSERT INTO part_stock (tenant_id, part_number, warehouse, on_hand, as_of) SELECT ten, '6308', 'main', 4, now() FROM p"
+        "INSERT INTO part_reservation (id, tenant_id, asset_id, ticket_id, part_number, quantity, kind, reason)
+             SELECT rsv, ten, ast, tkt, '6308', 2, 'hard', 'by hand' FROM p"
+        "INSERT INTO part_posting (id, tenant_id, ticket_id, asset_id, part_number, warehouse, quantity, unit, posted_at, posted_by)
+             SELECT pst, ten, tkt, ast, '6308', 'main', 1, '1', now(), 'usr' FROM p"
+        "INSERT INTO part_shortage (tenant_id, cause, part_number, asset_id, missing, reason) SELECT ten, 'x', '6308', ast, 1, 'x' FROM p"
+        "INSERT INTO failure_code (id, tenant_id, level, code, name) SELECT gen_random_uuid(), ten, 'cause', 'birds', 'Birds' FROM p"
+        "INSERT INTO downtime (id, tenant_id, asset_id, started_at, ended_at, source, reason)
+             SELECT dwn, ten, ast, now() - interval '5 h', now() - interval '3 h', 'person', 'equipment_failure' FROM p"
+        "INSERT INTO downtime_signal (rule_id, tenant_id) SELECT rul, ten FROM p"
+    ] {
+        sqlx::query(sql)
+            .bind(plant.tenant)
+            .bind(plant.asset)
+            .bind(plant.ticket)
+            .bind(plant.admin)
+            .bind(plant.site)
+            .bind(plant.shift)
+            .bind(plant.requirement)
+            .bind(plant.permit)
+            .bind(plant.procedure)
+            .bind(plant.attachment)
+            .bind(plant.lock)
+            .bind(plant.step)
+            .bind(plant.reservation)
+            .bind(plant.posting)
+            .bind(plant.downtime)
+            .bind(plant.rule)
+            .bind(&sha256[..])
+            .bind(plant.relation)
+            .execute(&mut *db)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
 }
 
 /// What the services would have written.

@@ -20,19 +20,25 @@ pub mod case_file;
 pub mod change;
 pub mod dead_letter;
 pub mod dispatch;
+pub mod failure;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixture;
 pub mod history;
 pub mod idempotency;
 pub mod ledger;
+pub mod lockout;
 pub mod meter;
 pub mod outbox;
 pub mod overview;
+pub mod parts;
+pub mod people;
+pub mod permit;
 pub mod plan;
 pub mod prediction;
 pub mod reading;
 pub mod register;
 pub mod registry;
+pub mod sla;
 pub mod status;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

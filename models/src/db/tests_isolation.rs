@@ -83,6 +83,7 @@ async fn no_table_shows_another_tenants_rows() {
                     (_, "timestamptz" | "date", _) => "now()".into(),
                     (_, "bytea", _) => "sha256('x')".into(),
                     (_, "_text", _) => "ARRAY['x']".into(),
+                    (_, kind, _) if kind.starts_with('_') => "'{}'".into(),
                     (_, "text", _) => "'x'".into(),
                     (_, "bool", _) => "true".into(),
                     _ => "1".into(),
@@ -238,6 +239,7 @@ async fn no_function_shows_another_tenants_rows() {
         "auth_api_key",
         "schema_version",
         "outbox_horizon",
+        "tenant_ids",
     ];
     let doors: Vec<String> = sqlx::query_scalar(
         "SELECT DISTINCT p.proname::text FROM pg_proc p

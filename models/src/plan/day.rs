@@ -47,6 +47,10 @@ impl Day {
         Ok(Timestamp::from_jiff(start.timestamp()))
     }
 
+    pub(crate) fn date(self) -> Date {
+        self.0
+    }
+
     /// Saturates at the ends of the calendar (year 9999).
     #[must_use]
     pub fn plus(self, days: i64) -> Self {

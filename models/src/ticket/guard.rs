@@ -31,10 +31,14 @@ pub struct Facts {
     pub scheduled: Option<(Timestamp, Timestamp)>,
     pub has_assignee: bool,
     /// Why the person can't do it: skill, certificate, shift, overlap.
-    pub assignee_problems: Vec<String>,
+    pub assignee_problems: Vec<Missing>,
+    /// Mandatory steps of the tenant's workflow in this state that are not done, each with whose they are.
+    pub open_steps: Vec<String>,
     /// Numbers of the open tickets that must be done first.
     pub blocked_by: Vec<i32>,
     pub parts: Gate,
+    /// Every reserved part is posted as used, or given back.
+    pub parts_posted: Gate,
     pub permit: Gate,
     pub lockout: Gate,
     /// Every lock is off again.
@@ -123,6 +127,12 @@ pub fn check(from: Status, to: Status, facts: &Facts) -> Result<(), Refusal> {
 
 fn missing(from: Status, to: Status, facts: &Facts) -> Vec<Missing> {
     let mut list = List(Vec::new());
+    // The tenant's own steps come on top of the gates below and can't take one away.
+    if from.leads_forward_to(to) {
+        for step in &facts.open_steps {
+            list.add("workflow.step", format!("do the step {step}"));
+        }
+    }
     match to {
         Status::Open | Status::Accepted => {}
         Status::Planned => {
@@ -155,9 +165,7 @@ fn missing(from: Status, to: Status, facts: &Facts) -> Vec<Missing> {
                 "assignee.missing",
                 "name the person who does it: set assignee_id",
             );
-            for problem in &facts.assignee_problems {
-                list.add("assignee.unfit", problem.clone());
-            }
+            list.0.extend(facts.assignee_problems.iter().cloned());
         }
         Status::InProgress if from == Status::Completed => {
             list.reason(facts, "say why the work has to go on");
@@ -193,7 +201,7 @@ fn missing(from: Status, to: Status, facts: &Facts) -> Vec<Missing> {
                 list.add("tasks.open", format!("do the task “{task}”"));
             }
             list.gate("locks_removed", &facts.locks_removed);
-            list.gate("parts", &facts.parts);
+            list.gate("parts_posted", &facts.parts_posted);
             list.gate("downtime", &facts.downtime);
             if facts.corrective {
                 let outcome_without_fault =

@@ -14,6 +14,7 @@
 //! doesn't use is [`Gate::NotNeeded`].
 
 mod guard;
+mod task;
 
 use std::fmt;
 
@@ -23,6 +24,18 @@ use crate::alarm::Severity;
 use crate::asset::Criticality;
 
 pub use guard::{Facts, Gate, Missing, Refusal, Transition, check, transitions};
+pub use task::{NewTask, TaskError, TaskKind, check_task, check_task_result};
+
+/// What a ticket on hold can wait for. A service-level policy says which of them stop its clocks.
+pub const HOLD_CODES: [&str; 7] = [
+    "waiting_parts",
+    "waiting_access",
+    "waiting_vendor",
+    "waiting_requester",
+    "unsafe",
+    "weather",
+    "other",
+];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -89,6 +102,12 @@ impl Status {
     /// Work on the cause is still to be done: while it is so, a case gets no second ticket.
     pub const fn is_open(self) -> bool {
         !matches!(self, Self::Completed | Self::Closed | Self::Cancelled)
+    }
+
+    /// Nearer to the end: what the tenant's workflow can hold up. Putting on hold, giving back, reopening
+    /// and cancelling are always free of it.
+    pub fn leads_forward_to(self, to: Self) -> bool {
+        !matches!(to, Self::OnHold | Self::Cancelled) && (to as u8) > (self as u8) && self != Self::OnHold
     }
 
     /// Where it can go from here, guards apart.
@@ -208,63 +227,6 @@ impl Origin {
     /// Whether something was or seemed broken, so that what was found has to be said.
     pub const fn is_corrective(self) -> bool {
         matches!(self, Self::Alarm | Self::Prediction)
-    }
-}
-
-/// What a task asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum TaskKind {
-    #[default]
-    Check,
-    Number,
-    Meter,
-    Photo,
-    Signature,
-}
-
-impl TaskKind {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Check => "check",
-            Self::Number => "number",
-            Self::Meter => "meter",
-            Self::Photo => "photo",
-            Self::Signature => "signature",
-        }
-    }
-}
-
-/// A task as a plan or a person gives it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct NewTask {
-    #[serde(default)]
-    pub kind: TaskKind,
-    pub text: String,
-    #[serde(default = "yes")]
-    pub mandatory: bool,
-    #[serde(default)]
-    pub min_value: Option<f64>,
-    #[serde(default)]
-    pub max_value: Option<f64>,
-    #[serde(default)]
-    pub unit: Option<String>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-impl NewTask {
-    pub fn check(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            mandatory: true,
-            ..Self::default()
-        }
     }
 }
 

@@ -115,8 +115,14 @@ fn each_guard_names_what_is_missing() {
         (
             Scheduled,
             Assigned,
-            |facts| facts.assignee_problems = vec!["no licence".into(), "on vacation".into()],
-            &["assignee.unfit", "assignee.unfit"],
+            |facts| {
+                let missing = |code: &str| Missing {
+                    code: code.into(),
+                    detail: "x".into(),
+                };
+                facts.assignee_problems = vec![missing("assignee.skill"), missing("assignee.absent")];
+            },
+            &["assignee.skill", "assignee.absent"],
         ),
         (
             Assigned,
@@ -159,6 +165,20 @@ fn each_guard_names_what_is_missing() {
             Completed,
             |facts| facts.locks_removed = Gate::Missing("lock 12 is on".into()),
             &["locks_removed"],
+        ),
+        (
+            InProgress,
+            Completed,
+            |facts| facts.parts_posted = Gate::Missing("post it".into()),
+            &["parts_posted"],
+        ),
+        (
+            Accepted,
+            Planned,
+            |facts| {
+                (facts.open_steps, facts.tasks) = (vec!["budget (planner)".into()], 0);
+            },
+            &["workflow.step", "tasks.none"],
         ),
         (
             InProgress,
@@ -293,6 +313,35 @@ fn priority_by_table() {
 }
 
 proptest! {
+    /// A workflow only ever adds to what is missing, and never holds up a hold, a step back or a cancellation.
+    #[test]
+    fn a_workflow_can_not_remove_a_gate(
+        from in prop::sample::select(Status::ALL.to_vec()),
+        bits in prop::array::uniform4(any::<bool>()),
+        steps in prop::collection::vec("[a-z]{1,8}", 1..4),
+    ) {
+        let gate = |missing| if missing { Gate::Missing("x".into()) } else { Gate::NotNeeded };
+        let plain = Facts {
+            permit: gate(bits[0]),
+            lockout: gate(bits[1]),
+            locks_removed: gate(bits[2]),
+            downtime: gate(bits[3]),
+            ..ready()
+        };
+        let with = Facts { open_steps: steps.clone(), ..plain.clone() };
+        for (without, with) in transitions(from, &plain).into_iter().zip(transitions(from, &with)) {
+            prop_assert_eq!(without.to, with.to);
+            for missing in &without.missing {
+                prop_assert!(with.missing.contains(missing));
+            }
+            let added = if from.leads_forward_to(without.to) { steps.len() } else { 0 };
+            prop_assert_eq!(with.missing.len(), without.missing.len() + added);
+            if matches!(with.to, Status::Cancelled | Status::OnHold) {
+                prop_assert_eq!(added, 0);
+            }
+        }
+    }
+
     /// The list of transitions and the check agree for any facts, so that a page never offers what
     /// the API then refuses.
     #[test]

@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use super::create::{add_event, insert_task};
+use super::create::add_event;
+use super::facts::{Locked, assignee_problems, facts_of, lock};
 use crate::db::change::{ChangeError, Never};
-use crate::db::{outbox, plan, prediction};
-use crate::id::{AssetId, CaseId, FailureModeId, OccurrenceId, TaskId, TenantId, TicketId, UserId};
-use crate::ticket::{Facts, NewTask, Origin, Outcome, Priority, Refusal, Status, check};
+use crate::db::{outbox, parts, plan, prediction, sla};
+use crate::id::{FailureModeId, TicketId, UserId};
+use crate::people::Skill;
+use crate::ticket::{Outcome, Priority, Refusal, Status, check};
 use crate::time::Timestamp;
 
 /// What a person may set at any time while the ticket isn't done. `None` = leave as it is.
@@ -25,6 +27,11 @@ pub struct Edit {
     pub scheduled_end: Option<Timestamp>,
     pub external_system: Option<String>,
     pub external_id: Option<String>,
+    /// A permit, or a lock-out, is needed for this ticket whatever its asset asks for. `false` takes back
+    /// no requirement of the asset, its class or the failure mode.
+    pub needs_permit: Option<bool>,
+    pub needs_lockout: Option<bool>,
+    pub required_skill: Option<Skill>,
 }
 
 /// What a person says with a transition. Everything given is stored when the transition is made.
@@ -33,117 +40,19 @@ pub struct Edit {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Coding {
     pub reason: Option<String>,
+    /// One of `models::ticket::HOLD_CODES`, when it is put on hold.
+    pub hold_code: Option<String>,
     pub assignee_id: Option<UserId>,
     pub scheduled_start: Option<Timestamp>,
     pub scheduled_end: Option<Timestamp>,
     pub found_failure_mode_id: Option<FailureModeId>,
+    pub mechanism_code: Option<String>,
     pub cause: Option<String>,
+    pub cause_code: Option<String>,
     pub remedy: Option<String>,
+    pub remedy_code: Option<String>,
+    pub detection_code: Option<String>,
     pub outcome: Option<Outcome>,
-}
-
-/// What came of a task.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TaskResult {
-    pub done: bool,
-    pub result: Option<Value>,
-}
-
-#[derive(Debug, sqlx::FromRow)]
-struct Locked {
-    tenant_id: TenantId,
-    asset_id: AssetId,
-    case_id: Option<CaseId>,
-    occurrence_id: Option<OccurrenceId>,
-    failure_mode_id: Option<FailureModeId>,
-    origin: Origin,
-    status: Status,
-    assignee_id: Option<UserId>,
-    scheduled_start: Option<Timestamp>,
-    scheduled_end: Option<Timestamp>,
-    found_failure_mode_id: Option<FailureModeId>,
-    cause: Option<String>,
-    remedy: Option<String>,
-    outcome: Option<String>,
-    completed_at: Option<Timestamp>,
-    row_version: i32,
-}
-
-async fn lock(connection: &mut PgConnection, id: TicketId) -> Result<Option<Locked>, sqlx::Error> {
-    sqlx::query_as("SELECT * FROM ticket WHERE id = $1 FOR UPDATE")
-        .bind(id)
-        .fetch_optional(connection)
-        .await
-}
-
-/// What the guards need to know of a ticket, with what the request brings. `None` = no such ticket.
-/// Locks the ticket.
-///
-/// # Errors
-/// When the database does.
-pub async fn gather_facts(
-    connection: &mut PgConnection,
-    id: TicketId,
-    coding: &Coding,
-    now: Timestamp,
-) -> Result<Option<(Status, Facts)>, sqlx::Error> {
-    match lock(connection, id).await? {
-        Some(row) => Ok(Some((
-            row.status,
-            facts_of(connection, id, &row, coding, now).await?,
-        ))),
-        None => Ok(None),
-    }
-}
-
-async fn facts_of(
-    connection: &mut PgConnection,
-    id: TicketId,
-    row: &Locked,
-    coding: &Coding,
-    now: Timestamp,
-) -> Result<Facts, sqlx::Error> {
-    let tasks: Vec<(String, bool, bool)> = sqlx::query_as(
-        "SELECT text, mandatory, done_at IS NOT NULL FROM ticket_task WHERE ticket_id = $1 ORDER BY position",
-    )
-    .bind(id)
-    .fetch_all(connection)
-    .await?;
-    let start = coding.scheduled_start.or(row.scheduled_start);
-    let end = coding.scheduled_end.or(row.scheduled_end);
-    Ok(Facts {
-        reason: coding.reason.clone(),
-        tasks: tasks.len(),
-        has_actuals: tasks.iter().any(|(_, _, done)| *done),
-        open_tasks: tasks
-            .into_iter()
-            .filter(|(_, mandatory, done)| *mandatory && !done)
-            .map(|(text, ..)| text)
-            .collect(),
-        scheduled: start.zip(end),
-        has_assignee: coding.assignee_id.or(row.assignee_id).is_some(),
-        corrective: row.origin.is_corrective(),
-        found_failure_mode: coding
-            .found_failure_mode_id
-            .or(row.found_failure_mode_id)
-            .is_some(),
-        cause: coding
-            .cause
-            .as_ref()
-            .or(row.cause.as_ref())
-            .is_some_and(|text| !text.trim().is_empty()),
-        remedy: coding
-            .remedy
-            .as_ref()
-            .or(row.remedy.as_ref())
-            .is_some_and(|text| !text.trim().is_empty()),
-        outcome: coding
-            .outcome
-            .or_else(|| row.outcome.as_deref().and_then(Outcome::parse)),
-        completed_at: row.completed_at,
-        now: Some(now),
-        ..Facts::default()
-    })
 }
 
 /// Moves a ticket, if its guards let it, and what hangs on it: the plan occurrence it came from, the
@@ -175,6 +84,11 @@ pub async fn transition(
                                  WHEN $12 THEN NULL ELSE completed_at END,
              closed_at = CASE WHEN $2 IN ('closed'::ticket_status, 'cancelled') THEN $11 END,
              reopen_count = reopen_count + CASE WHEN $12 THEN 1 ELSE 0 END,
+             assigned_at = CASE WHEN $2 IN ('assigned'::ticket_status, 'in_progress') THEN coalesce(assigned_at, $11)
+                                ELSE assigned_at END,
+             hold_code = CASE WHEN $2 = 'on_hold'::ticket_status THEN coalesce($13, 'other') END,
+             mechanism_code = coalesce($14, mechanism_code), cause_code = coalesce($15, cause_code),
+             remedy_code = coalesce($16, remedy_code), detection_code = coalesce($17, detection_code),
              row_version = row_version + 1, updated_at = now()
          WHERE id = $1 RETURNING row_version",
     )
@@ -190,9 +104,15 @@ pub async fn transition(
     .bind(facts.outcome.map(Outcome::name))
     .bind(now)
     .bind(reopened)
+    .bind(&coding.hold_code)
+    .bind(&coding.mechanism_code)
+    .bind(&coding.cause_code)
+    .bind(&coding.remedy_code)
+    .bind(&coding.detection_code)
     .fetch_one(&mut *connection)
     .await?;
 
+    follow(connection, id, &row, to, coding, now).await?;
     if let Some(occurrence) = row.occurrence_id {
         match to {
             Status::Completed => plan::complete(connection, occurrence, now).await?,
@@ -207,7 +127,7 @@ pub async fn transition(
                 .found_failure_mode_id
                 .or(row.found_failure_mode_id)
                 .or(row.failure_mode_id);
-            report_failure(connection, &row, mode, row.completed_at.unwrap_or(now)).await?;
+            report_failure(connection, id, &row, mode, actor, now).await?;
         }
     }
     let detail = json!({
@@ -230,25 +150,84 @@ pub async fn transition(
     Ok(version)
 }
 
+/// What hangs on the state: steps of the workflow, parts, service-level clocks.
+async fn follow(
+    connection: &mut PgConnection,
+    id: TicketId,
+    row: &Locked,
+    to: Status,
+    coding: &Coding,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let (tenant, asset) = (row.tenant_id, row.asset_id);
+    // Who comes back to a state goes through its steps again.
+    sqlx::query(
+        "DELETE FROM ticket_step WHERE ticket_id = $1 AND step_id IN (SELECT id FROM workflow_step WHERE state = $2)",
+    )
+    .bind(id)
+    .bind(to)
+    .execute(&mut *connection)
+    .await?;
+    match to {
+        Status::Accepted => {
+            parts::reserve_for_ticket(connection, tenant, id, asset, row.failure_mode_id, now).await?;
+        }
+        Status::Closed | Status::Cancelled => {
+            parts::release(connection, id, None, now).await?;
+        }
+        Status::OnHold => {
+            let code = coding.hold_code.as_deref().unwrap_or("other");
+            if sla::pauses(connection, tenant, row.priority, code).await? {
+                sla::pause(connection, tenant, id, Some((code, now)), now).await?;
+            }
+        }
+        _ => {}
+    }
+    if row.status == Status::OnHold {
+        sla::pause(connection, tenant, id, None, now).await?;
+    }
+    if let (Status::Completed, Status::InProgress, Some(completed_at)) = (row.status, to, row.completed_at) {
+        // Nobody worked on it while it counted as done: that time is not held against anybody.
+        sla::pause(connection, tenant, id, Some(("completed", completed_at)), now).await?;
+        sla::pause(connection, tenant, id, None, now).await?;
+    }
+    sla::refresh(connection, id, now).await
+}
+
 /// What a technician found to have failed is a label for every model of the class.
 async fn report_failure(
     connection: &mut PgConnection,
+    id: TicketId,
     row: &Locked,
     mode: Option<FailureModeId>,
-    failed_at: Timestamp,
+    actor: &str,
+    now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO failure_report (id, tenant_id, asset_id, failure_mode_id, failed_at, source)
-         VALUES ($1, $2, $3, $4, $5, 'ticket') ON CONFLICT DO NOTHING",
+        "INSERT INTO failure_report (id, tenant_id, asset_id, failure_mode_id, failed_at, source, ticket_id,
+             mechanism_code, cause_code, remedy_code, reported_by)
+         SELECT $1, t.tenant_id, t.asset_id, $3, $4, 'ticket', t.id, t.mechanism_code, t.cause_code, t.remedy_code, $5
+         FROM ticket t WHERE t.id = $2 ON CONFLICT DO NOTHING",
     )
     .bind(crate::id::FailureReportId::new())
-    .bind(row.tenant_id)
-    .bind(row.asset_id)
+    .bind(id)
     .bind(mode)
-    .bind(failed_at)
+    .bind(row.completed_at.unwrap_or(now))
+    .bind(actor)
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Why a change was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    #[error("the ticket is {0}: what is done stays as it was; reopen it or make a new one")]
+    Done(Status),
+    #[error("the person can't take it over: {}", .0.iter().map(|one| one.detail.as_str()).collect::<Vec<_>>().join("; "))]
+    Assignee(Vec<crate::ticket::Missing>),
+    #[error("scheduled_end must lie after scheduled_start")]
+    Window,
 }
 
 /// Changes what is given and gives the new version.
@@ -261,14 +240,34 @@ pub async fn edit(
     expected: Option<i32>,
     edit: &Edit,
     actor: &str,
-) -> Result<i32, ChangeError<Never>> {
+) -> Result<i32, ChangeError<EditError>> {
     let row = lock(connection, id).await?.ok_or(ChangeError::NotFound)?;
     ChangeError::check_version(expected, row.row_version)?;
+    if row.status.is_terminal() {
+        return Err(ChangeError::Refused(EditError::Done(row.status)));
+    }
+    let window = (edit.scheduled_start.or(row.scheduled_start)).zip(edit.scheduled_end.or(row.scheduled_end));
+    if window.is_some_and(|(start, end)| end <= start) {
+        return Err(ChangeError::Refused(EditError::Window));
+    }
+    // Once somebody is on it, whoever takes over passes the same gate.
+    let manned = matches!(row.status, Status::Assigned | Status::InProgress | Status::OnHold);
+    if manned
+        && (edit.assignee_id.is_some() || edit.scheduled_start.is_some() || edit.scheduled_end.is_some())
+    {
+        let assignee = edit.assignee_id.or(row.assignee_id);
+        let problems = assignee_problems(connection, id, &row, assignee, window).await?;
+        if !problems.is_empty() {
+            return Err(ChangeError::Refused(EditError::Assignee(problems)));
+        }
+    }
     let version = sqlx::query_scalar(
         "UPDATE ticket SET title = coalesce($2, title), description = coalesce($3, description),
              priority = coalesce($4, priority), assignee_id = coalesce($5, assignee_id), due_at = coalesce($6, due_at),
              scheduled_start = coalesce($7, scheduled_start), scheduled_end = coalesce($8, scheduled_end),
              external_system = coalesce($9, external_system), external_id = coalesce($10, external_id),
+             needs_permit = coalesce($11, needs_permit), needs_lockout = coalesce($12, needs_lockout),
+             required_skill = coalesce($13, required_skill),
              row_version = row_version + 1, updated_at = now()
          WHERE id = $1 RETURNING row_version",
     )
@@ -282,8 +281,14 @@ pub async fn edit(
     .bind(edit.scheduled_end)
     .bind(&edit.external_system)
     .bind(&edit.external_id)
+    .bind(edit.needs_permit)
+    .bind(edit.needs_lockout)
+    .bind(edit.required_skill)
     .fetch_one(&mut *connection)
     .await?;
+    if edit.priority.is_some() {
+        sla::refresh(connection, id, Timestamp::now()).await?;
+    }
     let detail = serde_json::to_value(edit).unwrap_or(Value::Null);
     add_event(connection, row.tenant_id, id, "edited", actor, &detail).await?;
     outbox::append(
@@ -313,69 +318,6 @@ pub async fn comment(
         connection,
         row.tenant_id,
         "ticket.commented",
-        &id.to_string(),
-        Some(row.asset_id),
-        &detail,
-    )
-    .await?;
-    Ok(())
-}
-
-/// Adds a task at the end of the list.
-///
-/// # Errors
-/// When there is no such ticket.
-pub async fn add_task(
-    connection: &mut PgConnection,
-    id: TicketId,
-    task: &NewTask,
-    actor: &str,
-) -> Result<TaskId, ChangeError<Never>> {
-    let row = lock(connection, id).await?.ok_or(ChangeError::NotFound)?;
-    let position: i32 =
-        sqlx::query_scalar("SELECT coalesce(max(position), 0) + 1 FROM ticket_task WHERE ticket_id = $1")
-            .bind(id)
-            .fetch_one(&mut *connection)
-            .await?;
-    let task_id = insert_task(connection, row.tenant_id, id, position, task).await?;
-    let detail = json!({ "task_id": task_id, "text": task.text });
-    add_event(connection, row.tenant_id, id, "task_added", actor, &detail).await?;
-    Ok(task_id)
-}
-
-/// Marks a task as done, or as not done after all. Doing it twice is no error; the last result stays.
-///
-/// # Errors
-/// When the ticket has no such task.
-pub async fn complete_task(
-    connection: &mut PgConnection,
-    id: TicketId,
-    task: TaskId,
-    result: &TaskResult,
-    actor: &str,
-    now: Timestamp,
-) -> Result<(), ChangeError<Never>> {
-    let row = lock(connection, id).await?.ok_or(ChangeError::NotFound)?;
-    let text: Option<String> = sqlx::query_scalar(
-        "UPDATE ticket_task SET result = $3, done_at = CASE WHEN $4 THEN $5 END, done_by = CASE WHEN $4 THEN $6 END
-         WHERE id = $2 AND ticket_id = $1 RETURNING text",
-    )
-    .bind(id)
-    .bind(task)
-    .bind(&result.result)
-    .bind(result.done)
-    .bind(now)
-    .bind(actor)
-    .fetch_optional(&mut *connection)
-    .await?;
-    let text = text.ok_or(ChangeError::NotFound)?;
-    let kind = if result.done { "task_done" } else { "task_undone" };
-    let detail = json!({ "task_id": task, "text": text, "result": result.result });
-    add_event(connection, row.tenant_id, id, kind, actor, &detail).await?;
-    outbox::append(
-        connection,
-        row.tenant_id,
-        "ticket.changed",
         &id.to_string(),
         Some(row.asset_id),
         &detail,

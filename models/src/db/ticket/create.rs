@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use crate::db::outbox;
+use crate::db::{outbox, sla};
 use crate::id::{AssetId, CaseId, FailureModeId, OccurrenceId, TaskId, TenantId, TicketId};
 use crate::ticket::{NewTask, Origin, Priority};
 use crate::time::Timestamp;
@@ -128,6 +128,7 @@ pub async fn create(
         &detail,
     )
     .await?;
+    sla::refresh(connection, id, Timestamp::now()).await?;
     Ok(Created::New(id))
 }
 
@@ -140,8 +141,8 @@ pub(super) async fn insert_task(
 ) -> Result<TaskId, sqlx::Error> {
     let id = TaskId::new();
     sqlx::query(
-        "INSERT INTO ticket_task (id, tenant_id, ticket_id, position, kind, text, mandatory, min_value, max_value, unit)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO ticket_task (id, tenant_id, ticket_id, position, kind, text, mandatory, min_value, max_value, unit,
+             meter_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(id)
     .bind(tenant)
@@ -153,6 +154,7 @@ pub(super) async fn insert_task(
     .bind(task.min_value)
     .bind(task.max_value)
     .bind(&task.unit)
+    .bind(task.meter_id)
     .execute(connection)
     .await?;
     Ok(id)
@@ -217,7 +219,7 @@ pub async fn raise_priority(
     Ok(changed)
 }
 
-pub(super) async fn add_event(
+pub(crate) async fn add_event(
     connection: &mut PgConnection,
     tenant: TenantId,
     ticket: TicketId,

@@ -5,7 +5,10 @@ use sqlx::PgConnection;
 
 use crate::asset::Criticality;
 use crate::db::change::After;
-use crate::id::{AssetId, CaseId, FailureModeId, OccurrenceId, SiteId, TaskId, TenantId, TicketId, UserId};
+use crate::id::{
+    AssetId, CaseId, FailureModeId, MeterId, OccurrenceId, SiteId, TaskId, TenantId, TicketId, UserId,
+};
+use crate::people::Skill;
 use crate::ticket::{Origin, Priority, Status};
 use crate::time::Timestamp;
 
@@ -43,6 +46,14 @@ pub struct TicketView {
     pub remedy: Option<String>,
     pub outcome: Option<String>,
     pub status_reason: Option<String>,
+    pub hold_code: Option<String>,
+    pub needs_permit: bool,
+    pub needs_lockout: bool,
+    pub required_skill: Option<Skill>,
+    pub mechanism_code: Option<String>,
+    pub cause_code: Option<String>,
+    pub remedy_code: Option<String>,
+    pub detection_code: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub started_at: Option<Timestamp>,
@@ -64,7 +75,9 @@ pub struct TaskRow {
     pub min_value: Option<f64>,
     pub max_value: Option<f64>,
     pub unit: Option<String>,
+    pub meter_id: Option<MeterId>,
     pub result: Option<Value>,
+    pub note: Option<String>,
     pub done_at: Option<Timestamp>,
     pub done_by: Option<String>,
 }
@@ -85,6 +98,8 @@ pub struct Filter {
     pub asset: Option<AssetId>,
     pub case: Option<CaseId>,
     pub assignee: Option<UserId>,
+    pub external_system: Option<String>,
+    pub external_id: Option<String>,
 }
 
 macro_rules! select {
@@ -113,6 +128,7 @@ pub async fn list(
         "WHERE (cardinality($1::ticket_status[]) = 0 OR t.status = ANY ($1))
            AND ($2::uuid IS NULL OR t.asset_id = $2) AND ($3::uuid IS NULL OR t.case_id = $3)
            AND ($4::uuid IS NULL OR t.assignee_id = $4)
+           AND ($8::text IS NULL OR t.external_system = $8) AND ($9::text IS NULL OR t.external_id = $9)
            AND ($5::timestamptz IS NULL OR (t.created_at, t.id) < ($5, $6))
          ORDER BY t.created_at DESC, t.id DESC LIMIT $7"
     ))
@@ -123,6 +139,8 @@ pub async fn list(
     .bind(after.map(|(at, _)| at))
     .bind(after.map(|(_, id)| id))
     .bind(limit)
+    .bind(&filter.external_system)
+    .bind(&filter.external_id)
     .fetch_all(connection)
     .await
 }
@@ -140,7 +158,8 @@ pub async fn get(connection: &mut PgConnection, id: TicketId) -> Result<Option<T
 /// When the database does.
 pub async fn tasks(connection: &mut PgConnection, ticket: TicketId) -> Result<Vec<TaskRow>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT id, ticket_id, position, kind, text, mandatory, min_value, max_value, unit, result, done_at, done_by
+        "SELECT id, ticket_id, position, kind, text, mandatory, min_value, max_value, unit, meter_id, result, note,
+                done_at, done_by
          FROM ticket_task WHERE ticket_id = $1 ORDER BY position",
     )
     .bind(ticket)
@@ -160,4 +179,21 @@ pub async fn events(
         .bind(ticket)
         .fetch_all(connection)
         .await
+}
+
+/// The class of the asset that a ticket is for.
+///
+/// # Errors
+/// When the database does.
+pub async fn class_name(
+    connection: &mut PgConnection,
+    ticket: TicketId,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT c.name FROM ticket t JOIN asset a ON a.id = t.asset_id JOIN asset_class c ON c.id = a.class_id
+         WHERE t.id = $1",
+    )
+    .bind(ticket)
+    .fetch_optional(connection)
+    .await
 }

@@ -178,6 +178,7 @@ async fn a_ticket_goes_its_way_and_only_with_its_gates() {
     let done = TaskResult {
         done: true,
         result: Some(json!({ "seen": true })),
+        note: None,
     };
     complete_task(&mut tx, id, task, &done, "usr_x", now)
         .await
@@ -192,6 +193,15 @@ async fn a_ticket_goes_its_way_and_only_with_its_gates() {
     transition(&mut tx, id, None, Status::Completed, &coded, "usr_x", now)
         .await
         .unwrap();
+    add_task(&mut tx, id, &NewTask::check("clean up"), "usr_x")
+        .await
+        .unwrap();
+    let changed = Edit {
+        title: Some("Bearing".into()),
+        priority: Some(Priority::High),
+        ..Edit::default()
+    };
+    edit(&mut tx, id, None, &changed, "usr_x").await.unwrap();
     transition(
         &mut tx,
         id,
@@ -222,15 +232,6 @@ async fn a_ticket_goes_its_way_and_only_with_its_gates() {
     .unwrap();
     assert_eq!(reports, 1, "what had failed is a label");
     comment(&mut tx, id, "thanks", "usr_x").await.unwrap();
-    add_task(&mut tx, id, &NewTask::check("clean up"), "usr_x")
-        .await
-        .unwrap();
-    let changed = Edit {
-        title: Some("Bearing".into()),
-        priority: Some(Priority::High),
-        ..Edit::default()
-    };
-    edit(&mut tx, id, None, &changed, "usr_x").await.unwrap();
     assert!(
         !raise_priority(&mut tx, plant.tenant, id, Priority::Low, "usr_x")
             .await

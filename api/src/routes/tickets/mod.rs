@@ -1,155 +1,57 @@
 //! Tickets: work on assets.
 
+mod attachments;
+mod locks;
+mod parts;
+mod relations;
+mod tasks;
+mod view;
+
 use axum::Json;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
+use models::asset::AssetStatus;
 use models::db::change::ChangeError;
-use models::db::ticket::{self, Coding, Edit, Filter, TaskResult, TaskRow, TicketView};
+use models::db::ticket::{self, Coding, Edit, EditError, Filter};
 use models::db::{auth, overview};
-use models::id::{AssetId, CaseId, FailureModeId, OccurrenceId, SiteId, TaskId, TicketId, UserId};
-use models::ticket::{NewTask, Origin, Outcome, Priority, Refusal, Status, Transition};
+use models::id::{AssetId, CaseId, FailureModeId, TicketId, UserId};
+use models::people::Skill;
+use models::ticket::{HOLD_CODES, NewTask, Origin, Outcome, Priority, Refusal, Status, Transition};
 use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::cases::Decision;
-use super::{FailureModeRef, HistoryEvent, Named, check_asset, words};
+use super::{check_asset, words};
 use crate::error::{Kind, Problem};
 use crate::extract::may::{TicketsRead, TicketsWrite};
 use crate::extract::{Answer, Command, Path, Query, Tenant, etag};
 use crate::page::{self, Page};
 use crate::state::App;
+use view::{Ticket, TicketDetail, detail};
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(get, change))
         .routes(routes!(transitions, transition))
-        .routes(routes!(add_task))
-        .routes(routes!(complete_task))
         .routes(routes!(comment))
+        .merge(tasks::routes())
+        .merge(relations::routes())
+        .merge(attachments::routes())
+        .merge(locks::routes())
+        .merge(parts::routes())
 }
 
-#[derive(Serialize, ToSchema)]
-pub struct Ticket {
-    id: TicketId,
-    /// What people say aloud.
-    #[schema(example = 117)]
-    number: i32,
-    title: String,
-    description: String,
-    asset: Named<AssetId>,
-    site: Named<SiteId>,
-    case_id: Option<CaseId>,
-    occurrence_id: Option<OccurrenceId>,
-    failure_mode: Option<FailureModeRef>,
-    origin: Origin,
-    status: Status,
-    /// Why on hold, why cancelled.
-    status_reason: Option<String>,
-    priority: Priority,
-    assignee: Option<Named<UserId>>,
-    due_at: Option<Timestamp>,
-    scheduled_start: Option<Timestamp>,
-    scheduled_end: Option<Timestamp>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    started_at: Option<Timestamp>,
-    completed_at: Option<Timestamp>,
-    closed_at: Option<Timestamp>,
-    row_version: i32,
-}
-
-impl From<TicketView> for Ticket {
-    fn from(row: TicketView) -> Self {
-        Self {
-            id: row.id,
-            number: row.number,
-            title: row.title,
-            description: row.description,
-            asset: Named::new(row.asset_id, row.asset_name),
-            site: Named::new(row.site_id, row.site_name),
-            case_id: row.case_id,
-            occurrence_id: row.occurrence_id,
-            failure_mode: FailureModeRef::maybe(
-                row.failure_mode_id,
-                row.failure_mode_code,
-                row.failure_mode_name,
-            ),
-            origin: row.origin,
-            status: row.status,
-            status_reason: row.status_reason,
-            priority: row.priority,
-            assignee: Named::maybe(row.assignee_id, row.assignee_name),
-            due_at: row.due_at,
-            scheduled_start: row.scheduled_start,
-            scheduled_end: row.scheduled_end,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-            started_at: row.started_at,
-            completed_at: row.completed_at,
-            closed_at: row.closed_at,
-            row_version: row.row_version,
-        }
-    }
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct Task {
-    id: TaskId,
-    position: i32,
-    /// `check`, `number`, `meter`, `photo` or `signature`.
-    kind: String,
-    text: String,
-    mandatory: bool,
-    min_value: Option<f64>,
-    max_value: Option<f64>,
-    unit: Option<String>,
-    result: Option<Value>,
-    done_at: Option<Timestamp>,
-    done_by: Option<String>,
-}
-
-impl From<TaskRow> for Task {
-    fn from(row: TaskRow) -> Self {
-        Self {
-            id: row.id,
-            position: row.position,
-            kind: row.kind,
-            text: row.text,
-            mandatory: row.mandatory,
-            min_value: row.min_value,
-            max_value: row.max_value,
-            unit: row.unit,
-            result: row.result,
-            done_at: row.done_at,
-            done_by: row.done_by,
-        }
-    }
-}
-
-/// A ticket with everything that stands on its page.
-#[derive(Serialize, ToSchema)]
-pub struct TicketDetail {
-    #[serde(flatten)]
-    ticket: Ticket,
-    repeat_of: Option<TicketId>,
-    reopen_count: i32,
-    found_failure_mode_id: Option<FailureModeId>,
-    cause: Option<String>,
-    remedy: Option<String>,
-    outcome: Option<String>,
-    external_system: Option<String>,
-    external_id: Option<String>,
-    tasks: Vec<Task>,
-    /// Oldest first.
-    events: Vec<HistoryEvent>,
-    /// Why it was made; `null` when a person made it.
-    decision: Option<Decision>,
+/// 404 unless the ticket can be seen: asked before a body is judged, so that nobody learns what others have.
+async fn must_see(db: &mut PgConnection, id: TicketId) -> Result<(), Problem> {
+    ticket::get(db, id)
+        .await?
+        .map(drop)
+        .ok_or_else(Problem::not_found)
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -163,6 +65,9 @@ struct TicketQuery {
     /// Only those assigned to the one who asks.
     #[serde(default)]
     mine: bool,
+    /// Name of another system, and the id there.
+    external_system: Option<String>,
+    external_id: Option<String>,
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
     cursor: Option<String>,
@@ -188,6 +93,8 @@ async fn list(
         asset: query.asset_id,
         case: query.case_id,
         assignee,
+        external_system: query.external_system,
+        external_id: query.external_id,
     };
     let rows = ticket::list(tenant.db(), &filter, after, limit + 1).await?;
     Ok(Json(Page::of(
@@ -197,36 +104,6 @@ async fn list(
         |row| (row.created_at, row.id),
         Into::into,
     )))
-}
-
-async fn detail(db: &mut PgConnection, id: TicketId) -> Result<TicketDetail, Problem> {
-    let row = ticket::get(db, id).await?.ok_or_else(Problem::not_found)?;
-    let tasks = ticket::tasks(db, id).await?.into_iter().map(Into::into).collect();
-    let events = ticket::events(db, id).await?;
-    let events = events
-        .into_iter()
-        .map(|event| HistoryEvent {
-            at: event.at,
-            kind: event.kind,
-            actor: event.actor,
-            detail: event.detail,
-        })
-        .collect();
-    let decision = overview::decision_of_ticket(db, id).await?.map(Into::into);
-    Ok(TicketDetail {
-        repeat_of: row.repeat_of,
-        reopen_count: row.reopen_count,
-        found_failure_mode_id: row.found_failure_mode_id,
-        cause: row.cause.clone(),
-        remedy: row.remedy.clone(),
-        outcome: row.outcome.clone(),
-        external_system: row.external_system.clone(),
-        external_id: row.external_id.clone(),
-        tasks,
-        events,
-        decision,
-        ticket: row.into(),
-    })
 }
 
 async fn finish<T>(mut command: Command<TicketsWrite, T>, id: TicketId) -> Result<Response, Problem> {
@@ -260,6 +137,36 @@ pub struct CreateTicket {
     due_at: Option<Timestamp>,
     #[serde(default)]
     tasks: Vec<NewTask>,
+    /// Name of the system that keeps this ticket, and its id there: the same pair gives the same ticket,
+    /// however often it is sent.
+    external_system: Option<String>,
+    external_id: Option<String>,
+    /// The ticket whose cause has come back.
+    repeat_of: Option<TicketId>,
+    #[serde(default)]
+    needs_permit: bool,
+    #[serde(default)]
+    needs_lockout: bool,
+    required_skill: Option<Skill>,
+}
+
+/// What `POST /v1/tickets` makes of its body.
+fn origin_of(body: &CreateTicket) -> Result<(Origin, String), Problem> {
+    match (&body.external_system, &body.external_id) {
+        (None, None) => Ok((Origin::Person, format!("person:{}", TicketId::new()))),
+        (Some(system), Some(id)) => {
+            for (pointer, text) in [("/external_system", system), ("/external_id", id)] {
+                if text.trim().is_empty() || text.len() > 200 {
+                    return Err(Problem::field(pointer, "1 to 200 characters"));
+                }
+            }
+            Ok((Origin::External, format!("external:{system}:{id}")))
+        }
+        _ => Err(Problem::field(
+            "/external_id",
+            "external_system and external_id go together: give both or none",
+        )),
+    }
 }
 
 /// An assignee must be a member: a foreign id would otherwise be kept.
@@ -279,15 +186,33 @@ fn check_title(title: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Ask for work.
+/// Ask for work. 200 instead of 201 when the external id has made a ticket before.
 #[utoipa::path(post, path = "/v1/tickets", operation_id = "create_ticket", tag = "tickets",
-    request_body = CreateTicket, responses((status = 201, body = TicketDetail)),
+    request_body = CreateTicket, responses((status = 201, body = TicketDetail), (status = 200, body = TicketDetail)),
     security(("bearer" = ["tickets:write"])))]
 async fn create(mut command: Command<TicketsWrite, CreateTicket>) -> Result<Response, Problem> {
     check_title(&command.body.title)?;
+    let (origin, origin_key) = origin_of(&command.body)?;
     let (asset, assignee) = (command.body.asset_id, command.body.assignee_id);
     check_asset(command.db(), "/asset_id", asset).await?;
+    if let Some(row) = overview::asset(command.db(), asset).await?
+        && row.status == AssetStatus::Disposed
+    {
+        return Err(Problem::field(
+            "/asset_id",
+            "the asset has been disposed of: nothing can be done on it",
+        ));
+    }
     check_assignee(command.db(), assignee).await?;
+    for (index, task) in command.body.tasks.iter().enumerate() {
+        models::ticket::check_task(task)
+            .map_err(|error| Problem::field(format!("/tasks/{index}"), error.to_string()))?;
+    }
+    if let Some(repeated) = command.body.repeat_of
+        && ticket::get(command.db(), repeated).await?.is_none()
+    {
+        return Err(Problem::field("/repeat_of", "there is no such ticket"));
+    }
     let (tenant, actor) = (command.principal().tenant, command.principal().name());
     let body = &mut command.body;
     let new = ticket::NewTicket {
@@ -296,31 +221,61 @@ async fn create(mut command: Command<TicketsWrite, CreateTicket>) -> Result<Resp
         case: None,
         occurrence: None,
         failure_mode: body.failure_mode_id,
-        origin: Origin::Person,
-        origin_key: format!("person:{}", TicketId::new()),
+        origin,
+        origin_key,
         title: body.title.trim().to_owned(),
         description: std::mem::take(&mut body.description),
         priority: body.priority,
         due_at: body.due_at,
-        repeat_of: None,
+        repeat_of: body.repeat_of,
         tasks: std::mem::take(&mut body.tasks),
     };
-    let id = ticket::create(command.db(), &new, &actor).await?.id();
-    if assignee.is_some() {
-        let edit = Edit {
-            assignee_id: assignee,
-            ..Edit::default()
-        };
-        ticket::edit(command.db(), id, None, &edit, &actor).await?;
+    let edit = Edit {
+        assignee_id: assignee,
+        external_system: body.external_system.take(),
+        external_id: body.external_id.take(),
+        needs_permit: body.needs_permit.then_some(true),
+        needs_lockout: body.needs_lockout.then_some(true),
+        required_skill: body.required_skill,
+        ..Edit::default()
+    };
+    let made = ticket::create(command.db(), &new, &actor).await?;
+    let id = made.id();
+    let is_new = matches!(made, ticket::Created::New(_));
+    if is_new {
+        if edit != Edit::default() {
+            ticket::edit(command.db(), id, None, &edit, &actor)
+                .await
+                .map_err(edit_refused)?;
+        }
+        command
+            .audit("ticket.create", &id.to_string(), &json!({ "title": new.title }))
+            .await?;
     }
-    command
-        .audit("ticket.create", &id.to_string(), &json!({ "title": new.title }))
-        .await?;
     let shown = detail(command.db(), id).await?;
     let version = shown.ticket.row_version;
-    command
-        .finish(Answer::created(format!("/v1/tickets/{id}"), &shown)?.version(version))
-        .await
+    let answer = if is_new {
+        Answer::created(format!("/v1/tickets/{id}"), &shown)?
+    } else {
+        Answer::ok(&shown)?
+    };
+    command.finish(answer.version(version)).await
+}
+
+fn edit_refused(error: ChangeError<EditError>) -> Problem {
+    match error {
+        ChangeError::Refused(EditError::Done(status)) => {
+            Problem::new(Kind::Conflict, EditError::Done(status).to_string())
+        }
+        ChangeError::Refused(EditError::Assignee(missing)) => Problem {
+            missing,
+            ..Problem::new(Kind::Refused, "the person can't take the ticket over")
+        },
+        ChangeError::Refused(EditError::Window) => {
+            Problem::field("/scheduled_end", EditError::Window.to_string())
+        }
+        other => other.into(),
+    }
 }
 
 /// Change what is given; the rest stays. The status changes by a transition.
@@ -331,9 +286,7 @@ async fn change(
     Path(id): Path<TicketId>,
     mut command: Command<TicketsWrite, Edit>,
 ) -> Result<Response, Problem> {
-    ticket::get(command.db(), id)
-        .await?
-        .ok_or_else(Problem::not_found)?;
+    must_see(command.db(), id).await?;
     let (edit, actor, expected) = (
         std::mem::take(&mut command.body),
         command.principal().name(),
@@ -343,7 +296,9 @@ async fn change(
         check_title(title)?;
     }
     check_assignee(command.db(), edit.assignee_id).await?;
-    ticket::edit(command.db(), id, Some(expected), &edit, &actor).await?;
+    ticket::edit(command.db(), id, Some(expected), &edit, &actor)
+        .await
+        .map_err(edit_refused)?;
     command
         .audit(
             "ticket.change",
@@ -374,13 +329,16 @@ async fn transitions(
     }))
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "to": "in_progress" }))]
 pub struct MoveTicket {
     to: Status,
     /// Why on hold, why cancelled.
     reason: Option<String>,
+    /// What it waits for on hold: waiting_parts, waiting_access, waiting_vendor, waiting_requester, unsafe,
+    /// weather or other.
+    hold_code: Option<String>,
     assignee_id: Option<UserId>,
     scheduled_start: Option<Timestamp>,
     scheduled_end: Option<Timestamp>,
@@ -388,7 +346,48 @@ pub struct MoveTicket {
     found_failure_mode_id: Option<FailureModeId>,
     cause: Option<String>,
     remedy: Option<String>,
+    /// Words of `GET /v1/failure-codes`; `other` needs the text beside it.
+    mechanism_code: Option<String>,
+    cause_code: Option<String>,
+    remedy_code: Option<String>,
+    detection_code: Option<String>,
     outcome: Option<Outcome>,
+}
+
+impl MoveTicket {
+    fn to(to: Status) -> Self {
+        Self {
+            to,
+            ..Self::default()
+        }
+    }
+}
+
+/// That the words of the coding are words.
+async fn check_codes(db: &mut PgConnection, id: TicketId, body: &MoveTicket) -> Result<(), Problem> {
+    use models::coding::CodeLevel;
+    let given = [
+        (CodeLevel::Mechanism, &body.mechanism_code, "/mechanism_code"),
+        (CodeLevel::Cause, &body.cause_code, "/cause_code"),
+        (CodeLevel::Remedy, &body.remedy_code, "/remedy_code"),
+        (CodeLevel::Detection, &body.detection_code, "/detection_code"),
+    ];
+    if given.iter().all(|(_, code, _)| code.is_none()) {
+        return Ok(());
+    }
+    let class = ticket::class_name(db, id).await?;
+    let own = models::db::failure::own_codes(db).await?;
+    let known = models::coding::offered(&own, class.as_deref(), None);
+    for (level, code, pointer) in given {
+        let Some(code) = code else { continue };
+        if !known.iter().any(|one| one.level == level && one.code == *code) {
+            let detail = format!(
+                "`{code}` is no {level} here: GET /v1/failure-codes lists them, or say `other` and why"
+            );
+            return Err(Problem::field(pointer, detail));
+        }
+    }
+    Ok(())
 }
 
 fn gate(error: ChangeError<Refusal>) -> Problem {
@@ -412,21 +411,33 @@ async fn transition(
     Path(id): Path<TicketId>,
     mut command: Command<TicketsWrite, MoveTicket>,
 ) -> Result<Response, Problem> {
-    ticket::get(command.db(), id)
-        .await?
-        .ok_or_else(Problem::not_found)?;
+    must_see(command.db(), id).await?;
     let (actor, expected, to) = (command.principal().name(), command.expected()?, command.body.to);
     let assignee = command.body.assignee_id;
     check_assignee(command.db(), assignee).await?;
-    let body = &mut command.body;
+    let mut body = std::mem::replace(&mut command.body, MoveTicket::to(to));
+    if let Some(code) = body
+        .hold_code
+        .as_deref()
+        .filter(|code| !HOLD_CODES.contains(code))
+    {
+        let detail = format!("`{code}` is none of {}", HOLD_CODES.join(", "));
+        return Err(Problem::field("/hold_code", detail));
+    }
+    check_codes(command.db(), id, &body).await?;
     let coding = Coding {
         reason: body.reason.take(),
+        hold_code: body.hold_code.take(),
         assignee_id: assignee,
         scheduled_start: body.scheduled_start,
         scheduled_end: body.scheduled_end,
         found_failure_mode_id: body.found_failure_mode_id,
         cause: body.cause.take(),
         remedy: body.remedy.take(),
+        mechanism_code: body.mechanism_code.take(),
+        cause_code: body.cause_code.take(),
+        remedy_code: body.remedy_code.take(),
+        detection_code: body.detection_code.take(),
         outcome: body.outcome,
     };
     ticket::transition(
@@ -446,60 +457,6 @@ async fn transition(
     finish(command, id).await
 }
 
-/// Add a task at the end of the list.
-#[utoipa::path(post, path = "/v1/tickets/{id}/tasks", operation_id = "add_task", tag = "tickets",
-    params(("id" = TicketId, Path)),
-    request_body(content = NewTask, example = json!({ "kind": "check", "text": "grease both bearings" })),
-    responses((status = 200, body = TicketDetail)), security(("bearer" = ["tickets:write"])))]
-async fn add_task(
-    Path(id): Path<TicketId>,
-    mut command: Command<TicketsWrite, NewTask>,
-) -> Result<Response, Problem> {
-    ticket::get(command.db(), id)
-        .await?
-        .ok_or_else(Problem::not_found)?;
-    let (task, actor) = (command.body.clone(), command.principal().name());
-    if task.text.trim().is_empty() {
-        return Err(Problem::field("/text", "say what is to be done"));
-    }
-    ticket::add_task(command.db(), id, &task, &actor).await?;
-    finish(command, id).await
-}
-
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({ "result": 4.2 }))]
-pub struct TaskDone {
-    /// What came of it: a number, a text, `true`.
-    result: Option<Value>,
-    /// `false` takes it back.
-    done: Option<bool>,
-}
-
-/// Mark a task as done, or take it back.
-#[utoipa::path(post, path = "/v1/tickets/{id}/tasks/{task_id}/done", operation_id = "complete_task", tag = "tickets",
-    params(("id" = TicketId, Path), ("task_id" = TaskId, Path)), request_body = TaskDone,
-    responses((status = 200, body = TicketDetail)), security(("bearer" = ["tickets:write"])))]
-async fn complete_task(
-    Path((id, task)): Path<(TicketId, TaskId)>,
-    mut command: Command<TicketsWrite, TaskDone>,
-) -> Result<Response, Problem> {
-    let actor = command.principal().name();
-    let result = TaskResult {
-        done: command.body.done.unwrap_or(true),
-        result: command.body.result.take(),
-    };
-    ticket::complete_task(command.db(), id, task, &result, &actor, Timestamp::now()).await?;
-    command
-        .audit(
-            "ticket.task",
-            &task.to_string(),
-            &json!({ "ticket": id, "done": result.done }),
-        )
-        .await?;
-    finish(command, id).await
-}
-
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Comment {
@@ -515,9 +472,7 @@ async fn comment(
     Path(id): Path<TicketId>,
     mut command: Command<TicketsWrite, Comment>,
 ) -> Result<Response, Problem> {
-    ticket::get(command.db(), id)
-        .await?
-        .ok_or_else(Problem::not_found)?;
+    must_see(command.db(), id).await?;
     let (text, actor) = (command.body.text.trim().to_owned(), command.principal().name());
     if text.is_empty() || text.len() > 10_000 {
         return Err(Problem::field("/text", "a comment has 1 to 10000 characters"));
