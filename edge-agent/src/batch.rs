@@ -12,9 +12,10 @@ use models::reading::Quality;
 use models::time::Timestamp;
 use models::wire;
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::spool::Entry;
+use crate::spool::writer::Job;
 
 /// One series, as the wire names it.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -33,14 +34,19 @@ pub struct Reading {
     pub quality: Quality,
 }
 
+/// Told once what it came with is safe on the disk.
+pub type Kept = oneshot::Sender<()>;
+
 /// Readings of one collector.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Chunk {
     pub collector: Arc<str>,
     pub readings: Vec<Reading>,
     pub events: Vec<wire::Event>,
     /// How far the collector is; kept with the readings. `None` = it can't go on where it stopped.
     pub resume: Option<Vec<u8>>,
+    /// For a collector that answers only when the readings can't be lost any more.
+    pub kept: Option<Kept>,
 }
 
 /// How far all collectors are.
@@ -70,6 +76,7 @@ struct Column {
 pub struct Batcher {
     columns: HashMap<Arc<Channel>, Column>,
     events: Vec<wire::Event>,
+    kept: Vec<Kept>,
     progress: Progress,
     readings: usize,
     /// Chunks without readings may carry progress.
@@ -83,6 +90,7 @@ impl Batcher {
         Self {
             columns: HashMap::new(),
             events: Vec::new(),
+            kept: Vec::new(),
             progress: Progress { collectors: progress },
             readings: 0,
             news: false,
@@ -107,6 +115,7 @@ impl Batcher {
             column.qualities.push(reading.quality);
         }
         self.events.extend(chunk.events);
+        self.kept.extend(chunk.kept);
         if let Some(resume) = chunk.resume {
             self.progress
                 .collectors
@@ -120,6 +129,11 @@ impl Batcher {
 
     pub fn is_empty(&self) -> bool {
         !self.news
+    }
+
+    /// Who waits for what [`Batcher::take`] returned to be safe.
+    pub fn take_kept(&mut self) -> Vec<Kept> {
+        std::mem::take(&mut self.kept)
     }
 
     /// Everything gathered, as one entry; the batch in it has neither number nor floor yet.
@@ -211,7 +225,7 @@ pub fn finish(payload: &[u8], epoch: u64, seq: u64, floor: u64, now: Timestamp) 
 pub async fn run(
     mut batcher: Batcher,
     mut chunks: mpsc::Receiver<Chunk>,
-    entries: mpsc::Sender<Entry>,
+    entries: mpsc::Sender<Job>,
     max_readings: usize,
     max_age: Duration,
 ) -> anyhow::Result<()> {
@@ -245,10 +259,13 @@ pub async fn run(
     }
 }
 
-async fn send(batcher: &mut Batcher, entries: &mpsc::Sender<Entry>) -> anyhow::Result<()> {
-    let entry = batcher.take()?;
+async fn send(batcher: &mut Batcher, entries: &mpsc::Sender<Job>) -> anyhow::Result<()> {
+    let job = Job {
+        entry: batcher.take()?,
+        kept: batcher.take_kept(),
+    };
     entries
-        .send(entry)
+        .send(job)
         .await
         .map_err(|_| anyhow::anyhow!("the spool's writer is gone"))
 }
@@ -280,6 +297,7 @@ mod tests {
             readings,
             events: Vec::new(),
             resume: Some(ts.last().map_or(Vec::new(), |t| t.to_le_bytes().to_vec())),
+            kept: None,
         }
     }
 
@@ -330,11 +348,15 @@ mod tests {
         ));
         chunks.send(chunk(&a, &[1, 2, 3])).await.unwrap();
         chunks.send(chunk(&a, &[4, 5])).await.unwrap();
-        assert_eq!(entries.recv().await.unwrap().readings, 3);
-        assert_eq!(entries.recv().await.unwrap().readings, 2, "by age");
+        assert_eq!(entries.recv().await.unwrap().entry.readings, 3);
+        assert_eq!(entries.recv().await.unwrap().entry.readings, 2, "by age");
         chunks.send(chunk(&a, &[6])).await.unwrap();
         drop(chunks);
-        assert_eq!(entries.recv().await.unwrap().readings, 1, "the rest at the end");
+        assert_eq!(
+            entries.recv().await.unwrap().entry.readings,
+            1,
+            "the rest at the end"
+        );
         task.await.unwrap().unwrap();
     }
 }

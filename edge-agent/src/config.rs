@@ -3,6 +3,7 @@
 //! Relative paths are relative to the file's folder. `FOREWARN_EDGE__SECTION__KEY` in the environment
 //! wins over the file.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,11 +13,9 @@ use figment::providers::{Env, Format, Toml};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::collect;
+use crate::mqtt::{Address, tls};
 use crate::spool::{FullPolicy, Options};
-
-/// What `forewarn-edge init` prints.
-pub const EXAMPLE: &str = include_str!("example.toml");
+use crate::{collect, remote};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,10 +25,25 @@ pub struct Config {
     #[serde(default)]
     pub batch: Batch,
     #[serde(default)]
+    pub status: Status,
+    #[serde(default)]
+    pub remote: remote::Settings,
+    #[serde(default)]
     pub collect: Vec<collect::Config>,
     /// Folder that relative paths start from.
     #[serde(skip)]
     pub base: PathBuf,
+    /// Where this was read from.
+    #[serde(skip)]
+    pub file: PathBuf,
+}
+
+/// `[status]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Status {
+    /// Address of the status page, such as `127.0.0.1:8090`; none by default.
+    pub listen: Option<SocketAddr>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -48,6 +62,11 @@ pub struct Uplink {
     /// Longest pause between two attempts to connect, seconds.
     #[serde(default = "default_retry_max_s")]
     pub retry_max_s: f64,
+    /// Batches of a backlog per second, at most; 0 = as fast as the receiver takes them.
+    #[serde(default)]
+    pub backlog_per_s: f64,
+    #[serde(default)]
+    pub tls: tls::Settings,
 }
 
 fn default_window() -> u16 {
@@ -116,28 +135,34 @@ impl Default for Batch {
     }
 }
 
-/// `host:port` of an `mqtt://` address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    pub host: String,
-    pub port: u16,
-}
-
 impl Config {
     /// # Errors
     /// Names the key that is wrong and what was expected.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
+        Self::load_with(path, None)
+    }
+
+    /// As [`Config::load`], with sections that go over those of the file.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_with(path: &Path, over: Option<&str>) -> anyhow::Result<Self> {
         ensure!(
             path.is_file(),
             "configuration file {} doesn't exist: make one with `forewarn-edge init`",
             path.display()
         );
-        let mut config: Self = Figment::from(Toml::file_exact(path))
+        let mut figment = Figment::from(Toml::file_exact(path));
+        if let Some(over) = over {
+            figment = figment.merge(Toml::string(over));
+        }
+        let mut config: Self = figment
             .merge(Env::prefixed("FOREWARN_EDGE__").split("__"))
             .extract()
             .map_err(|error| anyhow::anyhow!("{error}"))
             .with_context(|| format!("configuration {}", path.display()))?;
         config.base = path.parent().unwrap_or(Path::new("")).to_owned();
+        config.file = path.to_owned();
         config
             .check()
             .with_context(|| format!("configuration {}", path.display()))?;
@@ -164,6 +189,20 @@ impl Config {
         ensure!(
             retry_max_s > 0.0 && retry_max_s <= 86_400.0,
             "`uplink.retry_max_s` must be from 0 to 86400 seconds"
+        );
+        let per_s = self.uplink.backlog_per_s;
+        ensure!(
+            per_s == 0.0 || (0.001..=1e6).contains(&per_s),
+            "`uplink.backlog_per_s` is `{per_s}`: expected 0, or from 0.001 to 1000000 batches a second"
+        );
+        ensure!(
+            self.uplink.tls == tls::Settings::default() || self.uplink.address()?.tls,
+            "[uplink.tls] needs an address that begins with mqtts://"
+        );
+        let within = self.remote.link_within_s;
+        ensure!(
+            within > 0.0 && within <= 86_400.0,
+            "`remote.link_within_s` must be from 0 to 86400 seconds"
         );
         ensure!(
             self.spool.max_bytes >= 1 << 20,
@@ -230,34 +269,9 @@ impl Batch {
 
 impl Uplink {
     /// # Errors
-    /// When it is not `mqtt://host[:port]`.
+    /// When it is neither `mqtt://host[:port]` nor `mqtts://host[:port]`.
     pub fn address(&self) -> anyhow::Result<Address> {
-        let url = &self.url;
-        ensure!(
-            !url.starts_with("mqtts://"),
-            "`uplink.url` is `{url}`: TLS is not supported yet, use mqtt:// inside a protected network"
-        );
-        let rest = url
-            .strip_prefix("mqtt://")
-            .with_context(|| format!("`uplink.url` is `{url}`: expected mqtt://host:port"))?;
-        let rest = rest.trim_end_matches('/');
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (
-                host,
-                port.parse()
-                    .with_context(|| format!("`uplink.url` is `{url}`: `{port}` is no port"))?,
-            ),
-            _ => (rest, 1883),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        ensure!(
-            !host.is_empty() && !host.contains('/'),
-            "`uplink.url` is `{url}`: expected mqtt://host:port"
-        );
-        Ok(Address {
-            host: host.to_owned(),
-            port,
-        })
+        Address::parse("uplink.url", &self.url)
     }
 }
 
@@ -275,37 +289,12 @@ mod tests {
     const GOOD: &str = "[uplink]\nurl = \"mqtt://127.0.0.1\"\ntenant = \"acme\"\ngateway = \"g\"\nsecret = \"s\"\n[spool]\ndir = \"spool\"\n";
 
     #[test]
-    fn the_example_is_valid() {
-        let config = load(EXAMPLE).unwrap();
-        assert_eq!(config.collect.len(), 1);
-    }
-
-    #[test]
-    fn addresses() {
-        let mut uplink = load(GOOD).unwrap().uplink;
-        for (url, host, port) in [
-            ("mqtt://h", "h", 1883),
-            ("mqtt://h:7/", "h", 7),
-            ("mqtt://[::1]:9", "::1", 9),
-            ("mqtt://[::1]", "::1", 1883),
-        ] {
-            uplink.url = url.to_owned();
-            assert_eq!(
-                uplink.address().unwrap(),
-                Address {
-                    host: host.to_owned(),
-                    port
-                }
-            );
-        }
-    }
-
-    #[test]
     fn mistakes_are_named() {
         for (change, said) in [
             ("max_byte = 5\n", "max_byte"),
             ("max_bytes = 5\n", "spool.max_bytes"),
             ("max_age_h = 5\n", "drop_oldest"),
+            ("[remote]\nlink_within_s = 0\n", "remote.link_within_s"),
             ("[batch]\nmax_readings = 0\n", "batch.max_readings"),
             (
                 "[[collect]]\nkind = \"simulate\"\ndevice = \"p\"\nmachine = \"spaceship\"\n",
@@ -320,8 +309,8 @@ mod tests {
             let error = load(&format!("{GOOD}{change}")).unwrap_err();
             assert!(error.contains(said), "{error}");
         }
-        let error = load(&GOOD.replace("mqtt:", "mqtts:")).unwrap_err();
-        assert!(error.contains("TLS"), "{error}");
+        let error = load(&format!("{GOOD}[uplink.tls]\nca_file = \"ca.pem\"\n")).unwrap_err();
+        assert!(error.contains("mqtts://"), "{error}");
         let error = load(&GOOD.replace("secret", "secret_file"))
             .unwrap()
             .secret()

@@ -6,8 +6,12 @@
 
 pub mod batch;
 pub mod bench;
+pub mod check;
 pub mod collect;
 pub mod config;
+pub mod example;
+pub mod mqtt;
+pub mod remote;
 pub mod sink;
 pub mod spool;
 pub mod status;
@@ -25,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use batch::Batcher;
 use config::{Config, Fsync};
+use remote::Remote;
 use spool::Spool;
 use spool::disk::OsDisk;
 use spool::writer::Store;
@@ -39,15 +44,40 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// Runs the agent until `shutdown` is cancelled.
 ///
 /// Then it stops in order: collectors, the last batch, the disk, the connection. What is in the
-/// spool goes out after the next start.
+/// spool goes out after the next start. A configuration from Forewarn ([`remote`]) makes it do the
+/// same and begin anew.
 ///
 /// # Errors
 /// When a source or the spool can't be opened, or a task fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let secret = config.secret()?;
     let dir = config.spool_dir();
     let disk = OsDisk::new(&dir).with_context(|| format!("spool folder {}", dir.display()))?;
     let _lock = lock(&dir)?;
+    let remote = Remote::open(&config);
+    loop {
+        let (effective, stop) = remote.begin(&config, &shutdown)?;
+        let result = round(effective, disk.clone(), remote.clone(), stop).await;
+        if shutdown.is_cancelled() {
+            return result;
+        }
+        if let Err(error) = result {
+            // Of a candidate: whatever it was, the configuration before goes on.
+            if !remote.roll_back(&format!("{error:#}")) {
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// From one configuration to the next.
+async fn round(
+    config: Config,
+    disk: OsDisk,
+    remote: Remote,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let dir = config.spool_dir();
+    let secret = config.secret()?;
     let (spool, recovery) = Spool::open(disk, config.spool.options(), Timestamp::now())
         .with_context(|| format!("spool folder {}", dir.display()))?;
     if recovery.damaged > 0 {
@@ -59,32 +89,46 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         tracing::info!(?recovery, epoch = spool.epoch(), "spool opened");
     }
     let progress = batch::read_progress(spool.resume());
-    let mut generators = Vec::new();
-    for collect in &config.collect {
-        let name = collect.name();
-        let resume = progress.get(&name).map(Vec::as_slice);
-        let generator = collect.open(&config.base, resume, Timestamp::now())?;
-        let shown = collect::Shown {
-            name: name.clone(),
-            produced: generator.produced(),
-            ..collect::Shown::default()
-        };
-        generators.push((Arc::<str>::from(name), generator, Arc::new(Mutex::new(shown))));
-    }
+    let collectors = config
+        .collect
+        .iter()
+        .map(|collect| {
+            let resume = progress.get(&collect.name()).map(Vec::as_slice);
+            collect.open(&config.base, resume, Timestamp::now())
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let store = Store::new(spool);
     let uplink_shown = Arc::new(Mutex::new(uplink::Shown::default()));
-    let collectors_shown = generators.iter().map(|(.., shown)| Arc::clone(shown)).collect();
+    let collectors_shown = collectors
+        .iter()
+        .map(|collector| Arc::clone(&collector.shown))
+        .collect();
+    let uplink = uplink::Uplink::new(
+        &config,
+        secret,
+        store.clone(),
+        Arc::clone(&uplink_shown),
+        remote.clone(),
+    )?;
+    let reporter = status::Reporter::new(
+        &config,
+        store.clone(),
+        uplink_shown,
+        collectors_shown,
+        remote.clone(),
+    );
+    let page = match config.status.listen {
+        Some(address) => Some(status::page::bind(address).await?),
+        None => None,
+    };
 
     // The tasks behind the collectors end when their input does, the uplink after the disk.
     let disk_done = CancellationToken::new();
     let mut supervisor = Supervisor::new(shutdown.clone());
     let (to_batcher, chunks) = mpsc::channel(CHUNKS);
     let (to_disk, entries) = mpsc::channel(ENTRIES);
-    for (name, generator, shown) in generators {
-        supervisor.spawn(
-            "collector",
-            collect::run(name, generator, to_batcher.clone(), shown, shutdown.clone()),
-        );
+    for collector in collectors {
+        supervisor.spawn("collector", collector.run(to_batcher.clone(), shutdown.clone()));
     }
     // Without any collector the agent still empties its spool.
     let stop = shutdown.clone();
@@ -113,15 +157,22 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         let _done = done.drop_guard();
         writer.write_all(entries, group).await
     });
-    let uplink = uplink::Uplink::new(
-        config.uplink.clone(),
-        secret,
-        store.clone(),
-        Arc::clone(&uplink_shown),
-    );
     supervisor.spawn("uplink", uplink.run(disk_done.clone()));
-    let reporter = status::Reporter::new(&config, store, uplink_shown, collectors_shown);
+    if let Some(page) = page {
+        supervisor.spawn(
+            "status page",
+            status::page::serve(page, reporter.clone(), shutdown.clone()),
+        );
+    }
     supervisor.spawn("status", reporter.run(disk_done));
+    let stop = shutdown.clone();
+    supervisor.spawn("remote configuration", async move {
+        if stop.run_until_cancelled(remote.trial_is_over()).await.is_some() {
+            remote.roll_back("the receiver didn't answer in time");
+        }
+        stop.cancelled().await;
+        Ok(())
+    });
     supervisor.run(STOP_WITHIN).await
 }
 

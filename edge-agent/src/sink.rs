@@ -2,7 +2,7 @@
 //! sends `committed`. It stands in for Forewarn where the agent itself is measured or tested, and can
 //! be told to misbehave. Only for loopback.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -15,8 +15,9 @@ use rumqttc::mqttbytes::v4::{
 };
 use rumqttc::mqttbytes::{self, QoS};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 const MAX_PACKET: usize = 32 << 20;
@@ -27,7 +28,7 @@ pub struct Received {
     /// Batches that came for the first time, by epoch and number; empty when they are not kept.
     pub batches: BTreeMap<(u64, u64), Batch>,
     /// Highest contiguous number and those beyond a gap, by epoch.
-    cursors: BTreeMap<u64, (u64, Vec<u64>)>,
+    cursors: BTreeMap<u64, (u64, BTreeSet<u64>)>,
     pub readings: u64,
     pub duplicates: u64,
     /// Numbers that the gateway gave up by its floor.
@@ -36,6 +37,10 @@ pub struct Received {
     pub payload_bytes: u64,
     /// Payloads of the state topic.
     pub states: Vec<String>,
+    /// Numbers of batches in the order in which they came.
+    pub order: Vec<u64>,
+    /// Sent to each gateway that subscribes, once: topic kind and payload.
+    pub mail: Vec<(&'static str, String)>,
     /// A contradiction of the contract.
     pub fault: Option<String>,
 }
@@ -64,20 +69,16 @@ impl Received {
             }
         } else {
             self.readings += batch.readings() as u64;
-            beyond.push(seq);
+            beyond.insert(seq);
             if keep {
                 self.batches.insert((epoch, seq), batch);
             }
         }
-        loop {
-            beyond.retain(|seq| *seq > *contiguous);
-            match beyond.iter().position(|seq| *seq == *contiguous + 1) {
-                Some(at) => {
-                    beyond.swap_remove(at);
-                    *contiguous += 1;
-                }
-                None => break,
-            }
+        while let Some(first) = beyond.first().copied()
+            && first <= *contiguous + 1
+        {
+            beyond.pop_first();
+            *contiguous = first.max(*contiguous);
         }
         Committed {
             epoch,
@@ -122,6 +123,19 @@ impl Sink {
     /// # Errors
     /// When the port can't be bound; 0 chooses one.
     pub async fn start(port: u16, manners: Manners, received: Arc<Mutex<Received>>) -> anyhow::Result<Self> {
+        Self::start_with(port, manners, received, None).await
+    }
+
+    /// As [`Sink::start`], behind TLS.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_with(
+        port: u16,
+        manners: Manners,
+        received: Arc<Mutex<Received>>,
+        tls: Option<TlsAcceptor>,
+    ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
         let (change, changed) = watch::channel(0);
@@ -132,9 +146,18 @@ impl Sink {
             let change = Arc::new(change);
             while let Some(Ok((stream, _))) = token.run_until_cancelled(listener.accept()).await {
                 let (shared, change, token) = (Arc::clone(&shared), Arc::clone(&change), token.clone());
+                let tls = tls.clone();
                 tokio::spawn(async move {
                     let served = token
-                        .run_until_cancelled(serve(stream, manners, &shared, &change))
+                        .run_until_cancelled(async {
+                            stream.set_nodelay(true)?;
+                            match tls {
+                                None => serve(stream, manners, &shared, &change).await,
+                                Some(tls) => {
+                                    serve(tls.accept(stream).await?, manners, &shared, &change).await
+                                }
+                            }
+                        })
                         .await;
                     if let Some(Err(error)) = served {
                         tracing::debug!(error = format!("{error:#}"), "sink: connection ended");
@@ -185,12 +208,11 @@ impl Sink {
 }
 
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     manners: Manners,
     received: &Mutex<Received>,
     change: &watch::Sender<u64>,
 ) -> anyhow::Result<()> {
-    stream.set_nodelay(true)?;
     let mut input = BytesMut::with_capacity(64 << 10);
     let mut output = BytesMut::new();
     let mut watermark: Option<Committed> = None;
@@ -243,6 +265,11 @@ async fn serve(
                             epoch: *epoch,
                             seq: *seq,
                         });
+                    let base = filter.path.trim_end_matches("committed").to_owned();
+                    for (kind, payload) in std::mem::take(&mut received.lock().mail) {
+                        let mail = Publish::new(format!("{base}{kind}"), QoS::AtMostOnce, payload);
+                        say(Packet::Publish(mail))?;
+                    }
                     if let Some(known) = known {
                         say(Packet::Publish(Publish::new(
                             filter.path.clone(),
@@ -257,6 +284,9 @@ async fn serve(
                 {
                     let mut received = received.lock();
                     received.payload_bytes += publish.payload.len() as u64;
+                    if manners.keep {
+                        received.order.push(batch.seq);
+                    }
                     let now = received.take(batch, manners.keep);
                     if watermark != Some(now) && !manners.stall {
                         watermark = Some(now);

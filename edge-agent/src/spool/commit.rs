@@ -26,7 +26,7 @@ impl<D: Disk> Spool<D> {
             );
             self.new_epoch(now, Some(self.epoch))?;
             self.committed = 0;
-            self.cursor = None;
+            self.cursors.clear();
             return Ok(true);
         }
         self.committed = seq;

@@ -198,7 +198,8 @@ pub struct Spool<D: Disk = OsDisk> {
     /// Highest number that the receiver may know.
     handed_out: u64,
     resume: Vec<u8>,
-    cursor: Option<Cursor>,
+    /// Of those who read: the two lanes of the uplink.
+    cursors: VecDeque<Cursor>,
     damaged: u64,
     /// Damaged places that were reported: segment and offset.
     reported: BTreeSet<(u64, u64)>,
@@ -225,6 +226,11 @@ impl<D: Disk> Spool<D> {
 
     pub fn committed(&self) -> u64 {
         self.committed
+    }
+
+    /// The highest number that can be read.
+    pub fn newest(&self) -> u64 {
+        self.synced
     }
 
     /// The lowest number that may still be here.
@@ -391,7 +397,7 @@ impl<D: Disk> Spool<D> {
         });
         self.active = true;
         self.synced_len = len;
-        self.cursor = None;
+        self.cursors.clear();
         Ok(())
     }
 }

@@ -8,6 +8,9 @@ use super::disk::{Disk, DiskFile};
 use super::format::{self, At, RECORD_HEADER, RecordHeader};
 use super::{Cursor, Record, Spool, Stats};
 
+/// Places to go on from that are remembered.
+const READERS: usize = 2;
+
 /// A record's body, or `None` when it is damaged.
 pub(super) fn read_body(
     file: &impl DiskFile,
@@ -27,9 +30,10 @@ impl<D: Disk> Spool<D> {
     /// The disk's. Damaged records are counted, logged and passed over.
     pub fn read(&mut self, after: u64) -> io::Result<Option<Record>> {
         let after = after.max(self.committed);
-        let mut cursor = match self.cursor {
-            Some(cursor) if cursor.after == after => cursor,
-            _ => match self
+        let known = self.cursors.iter().position(|cursor| cursor.after == after);
+        let mut cursor = match known.and_then(|i| self.cursors.remove(i)) {
+            Some(cursor) => cursor,
+            None => match self
                 .segments
                 .iter()
                 .rev()
@@ -81,7 +85,7 @@ impl<D: Disk> Spool<D> {
                         continue;
                     };
                     cursor.after = record.seq;
-                    self.cursor = Some(cursor);
+                    self.remember(cursor);
                     self.handed_out = self.handed_out.max(record.seq);
                     let payload = body.split_off(record.resume_len as usize);
                     return Ok(Some(Record {
@@ -108,8 +112,15 @@ impl<D: Disk> Spool<D> {
             }
         }
         cursor.after = after;
-        self.cursor = Some(cursor);
+        self.remember(cursor);
         Ok(None)
+    }
+
+    fn remember(&mut self, cursor: Cursor) {
+        if self.cursors.len() == READERS {
+            self.cursors.pop_front();
+        }
+        self.cursors.push_back(cursor);
     }
 
     /// # Errors

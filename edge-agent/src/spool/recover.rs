@@ -86,7 +86,7 @@ impl<D: Disk> Spool<D> {
             committed: 0,
             handed_out: 0,
             resume: Vec::new(),
-            cursor: None,
+            cursors: VecDeque::new(),
             damaged: 0,
             reported: BTreeSet::new(),
             dropped_records: 0,

@@ -9,11 +9,19 @@ use tokio::sync::{Notify, mpsc};
 
 use super::disk::OsDisk;
 use super::{AppendError, Entry, Record, Spool, Stats};
+use crate::batch::Kept;
 
 /// Pause after the disk refused something.
 const DISK_RETRY: Duration = Duration::from_secs(1);
 /// Batches that may wait for one sync.
 const GROUP: usize = 64;
+
+/// A batch to write, and who waits for it to be safe.
+#[derive(Debug)]
+pub struct Job {
+    pub entry: Entry,
+    pub kept: Vec<Kept>,
+}
 
 /// A spool that tasks share.
 #[derive(Clone)]
@@ -23,6 +31,8 @@ pub struct Store {
     appended: Arc<Notify>,
     /// The receiver has committed something: there may be room.
     committed: Arc<Notify>,
+    /// Who waits for the next sync.
+    waiting: Arc<Mutex<Vec<Kept>>>,
 }
 
 impl Store {
@@ -31,6 +41,7 @@ impl Store {
             spool: Arc::new(Mutex::new(spool)),
             appended: Arc::default(),
             committed: Arc::default(),
+            waiting: Arc::default(),
         }
     }
 
@@ -91,6 +102,10 @@ impl Store {
         self.spool.lock().committed()
     }
 
+    pub fn newest(&self) -> u64 {
+        self.spool.lock().newest()
+    }
+
     pub fn first_seq(&self) -> u64 {
         self.spool.lock().first_seq()
     }
@@ -113,7 +128,7 @@ impl Store {
     /// Only for a batch that can never fit.
     pub async fn write_all(
         &self,
-        mut entries: mpsc::Receiver<Entry>,
+        mut entries: mpsc::Receiver<Job>,
         group: Option<Duration>,
     ) -> anyhow::Result<()> {
         while let Some(first) = entries.recv().await {
@@ -132,11 +147,13 @@ impl Store {
         Ok(())
     }
 
-    async fn write(&self, mut batch: Vec<Entry>) -> anyhow::Result<()> {
+    async fn write(&self, mut batch: Vec<Job>) -> anyhow::Result<()> {
         let mut complained = None;
         loop {
             let spool = Arc::clone(&self.spool);
-            let (rest, result) = tokio::task::spawn_blocking(move || append_and_sync(&spool, batch)).await?;
+            let waiting = Arc::clone(&self.waiting);
+            let (rest, result) =
+                tokio::task::spawn_blocking(move || append_and_sync(&spool, &waiting, batch)).await?;
             self.appended.notify_one();
             batch = rest;
             let Err(error) = result else { return Ok(()) };
@@ -159,20 +176,26 @@ impl Store {
 }
 
 /// Appends what it can and syncs that, without holding the lock meanwhile. Returns what is left.
+///
+/// Who waits for a batch is told after the sync; after one that failed only with the next that doesn't,
+/// because its records are still in memory then.
 fn append_and_sync(
     spool: &Mutex<Spool<OsDisk>>,
-    mut batch: Vec<Entry>,
-) -> (Vec<Entry>, Result<(), AppendError>) {
+    waiting: &Mutex<Vec<Kept>>,
+    mut batch: Vec<Job>,
+) -> (Vec<Job>, Result<(), AppendError>) {
     let mut result = Ok(());
     let mut done = 0;
-    for entry in &batch {
-        result = spool.lock().append(entry, Timestamp::now()).map(|_| ());
+    for job in &batch {
+        result = spool.lock().append(&job.entry, Timestamp::now()).map(|_| ());
         if result.is_err() {
             break;
         }
         done += 1;
     }
-    batch.drain(..done);
+    waiting
+        .lock()
+        .extend(batch.drain(..done).flat_map(|job| job.kept));
     let ticket = spool.lock().begin_sync(Timestamp::now());
     let synced = match ticket {
         Ok(Some(ticket)) => {
@@ -182,5 +205,11 @@ fn append_and_sync(
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
+    if synced.is_ok() {
+        for kept in std::mem::take(&mut *waiting.lock()) {
+            // Gone when whoever waited has given up.
+            let _ = kept.send(());
+        }
+    }
     (batch, result.and(synced.map_err(AppendError::Io)))
 }

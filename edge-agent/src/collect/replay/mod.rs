@@ -3,8 +3,8 @@
 //! ```toml
 //! [[collect]]
 //! kind = "replay"
-//! file = "ims-bearing-test2.csv.gz"  # CSV, optionally gzip
-//! format = "ims"                     # ims, cmapss, or csv with `columns`
+//! file = "ims-bearing-test2.csv.gz"  # CSV, optionally gzip, or Parquet
+//! format = "ims"                     # ims, cmapss, or csv or parquet with `columns`
 //! device_prefix = "bearing-"         # ims and cmapss: + number of the bearing or unit
 //! units = [1, 2, 3]                  # cmapss: which; default all
 //! step_s = 600                       # between two rows of the past; default 600, cmapss 3600
@@ -16,7 +16,7 @@
 //! on_end = "hold"                    # hold (repeat the last row), stop, loop
 //! ```
 //!
-//! Of `format = "csv"`, with a header line:
+//! Of `format = "csv"`, with a header line, and of `parquet`:
 //!
 //! ```toml
 //! device = "rig-1"                   # or device_column = "unit" with device_prefix
@@ -27,6 +27,8 @@
 //! Past rows are sent as fast as they are taken, the newest ending at the first start. Rows keep
 //! their order; their own time stamps are not used, because the point is to see them happen.
 
+#[cfg(feature = "parquet")]
+mod parquet;
 mod table;
 
 use std::collections::BTreeMap;
@@ -39,6 +41,7 @@ use models::time::Timestamp;
 use prost::Message;
 use serde::Deserialize;
 
+use super::report::Report;
 use super::{CHUNK_READINGS, Generator, Next};
 use crate::batch::{Channel, Reading};
 
@@ -49,6 +52,7 @@ const CATCH_UP_S: f64 = 3600.0;
 #[serde(rename_all = "snake_case")]
 pub enum FileFormat {
     Csv,
+    Parquet,
     Ims,
     Cmapss,
 }
@@ -65,6 +69,7 @@ pub enum OnEnd {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Column {
+    /// Name of the channel.
     pub channel: String,
     #[serde(default)]
     pub unit: String,
@@ -81,6 +86,8 @@ pub enum History {
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub name: Option<String>,
+    #[serde(default)]
+    pub report: Report,
     pub file: PathBuf,
     pub format: FileFormat,
     pub device: Option<String>,

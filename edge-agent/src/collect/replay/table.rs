@@ -42,20 +42,17 @@ const CMAPSS: [(&str, &str, &str); 15] = [
 /// All columns of NASA's own text files, which have no header.
 const CMAPSS_RAW: &str = "unit cycle setting1 setting2 setting3 T2 T24 T30 T50 P2 P15 P30 Nf Nc epr Ps30 phi NRf NRc BPR farB htBleed Nf_dmd PCNfR_dmd W31 W32";
 
-pub fn read(config: &Config, path: &Path) -> anyhow::Result<Vec<Series>> {
-    let file = std::fs::File::open(path)?;
-    let mut reader: Box<dyn BufRead> = if path.extension().is_some_and(|extension| extension == "gz") {
-        Box::new(BufReader::new(flate2::read::MultiGzDecoder::new(file)))
-    } else {
-        Box::new(BufReader::new(file))
-    };
-    let (device_column, mapping): (Option<&str>, Vec<(&str, &str, &str)>) = match config.format {
+/// A device's column, and column, channel and unit of the others.
+pub(super) type Mapping<'a> = (Option<&'a str>, Vec<(&'a str, &'a str, &'a str)>);
+
+fn mapping(config: &Config) -> anyhow::Result<Mapping<'_>> {
+    Ok(match config.format {
         FileFormat::Ims => (Some("bearing"), IMS.to_vec()),
         FileFormat::Cmapss => (Some("unit"), CMAPSS.to_vec()),
-        FileFormat::Csv => {
+        FileFormat::Csv | FileFormat::Parquet => {
             ensure!(
                 !config.columns.is_empty(),
-                "`format = \"csv\"` needs [collect.columns]"
+                "`format = \"csv\"` and `\"parquet\"` need [collect.columns]"
             );
             let columns = config.columns.iter();
             (
@@ -65,6 +62,22 @@ pub fn read(config: &Config, path: &Path) -> anyhow::Result<Vec<Series>> {
                     .collect(),
             )
         }
+    })
+}
+
+pub fn read(config: &Config, path: &Path) -> anyhow::Result<Vec<Series>> {
+    let (device_column, mapping) = mapping(config)?;
+    if config.format == FileFormat::Parquet {
+        #[cfg(feature = "parquet")]
+        return super::parquet::read(config, path, device_column, &mapping);
+        #[cfg(not(feature = "parquet"))]
+        bail!("this executable was built without Parquet");
+    }
+    let file = std::fs::File::open(path)?;
+    let mut reader: Box<dyn BufRead> = if path.extension().is_some_and(|extension| extension == "gz") {
+        Box::new(BufReader::new(flate2::read::MultiGzDecoder::new(file)))
+    } else {
+        Box::new(BufReader::new(file))
     };
     // NASA's files have neither header nor commas.
     let raw =
@@ -102,65 +115,102 @@ fn read_rows(
         .iter()
         .map(|(column, ..)| position(column))
         .collect::<anyhow::Result<_>>()?;
-    let prefix = config.device_prefix.as_deref();
-    let mut found: Vec<(String, Series)> = Vec::new();
-    let mut total = 0;
+    let mut rows = Rows::new(config, device_column.is_some(), mapping);
+    let mut values = vec![f64::NAN; mapping.len()];
     for (i, row) in csv.records().enumerate() {
         let row = row?;
         let line = i + 2;
         let key = device_at.map_or("", |at| row.get(at).unwrap_or_default());
-        if let Some(units) = &config.units
-            && !key.parse().is_ok_and(|unit: u32| units.contains(&unit))
-        {
-            continue;
-        }
-        // Rows of a device usually follow each other; the last one found is the best guess.
-        let at = match found.iter().rposition(|(name, _)| name == key) {
-            Some(at) => at,
-            None => {
-                let device: Arc<str> = match (device_at, prefix, config.device.as_deref()) {
-                    (Some(_), prefix, None) => format!("{}{key}", prefix.unwrap_or_default()).into(),
-                    (None, None, Some(device)) => device.into(),
-                    _ => bail!("give `device`, or a column for it with `device_prefix`"),
-                };
-                let channel = |(_, name, unit): &(&str, &str, &str)| {
-                    Arc::new(Channel {
-                        device: Arc::clone(&device),
-                        name: (*name).to_owned(),
-                        unit: (*unit).to_owned(),
-                    })
-                };
-                let channels = mapping.iter().map(channel).collect();
-                found.push((
-                    key.to_owned(),
-                    Series {
-                        channels,
-                        values: Vec::new(),
-                        past: 0,
-                    },
-                ));
-                found.len() - 1
-            }
-        };
-        let series = &mut found[at].1;
-        if config.max_rows.is_some_and(|max| series.rows() >= max as i64) {
-            continue;
-        }
-        for (column, (name, ..)) in columns.iter().zip(mapping) {
+        for ((value, column), (name, ..)) in values.iter_mut().zip(&columns).zip(mapping) {
             let text = row.get(*column).unwrap_or_default();
-            let value = if text.is_empty() {
+            *value = if text.is_empty() {
                 f64::NAN
             } else {
                 text.parse()
                     .with_context(|| format!("line {line}, column `{name}`: `{text}` is not a number"))?
             };
-            series.values.push(value);
         }
-        total += columns.len();
+        rows.push(key, &values)?;
+    }
+    Ok(rows.done())
+}
+
+/// Rows become series, one for each device.
+pub(super) struct Rows<'a> {
+    config: &'a Config,
+    by_column: bool,
+    mapping: &'a [(&'a str, &'a str, &'a str)],
+    found: Vec<(String, Series)>,
+    total: usize,
+}
+
+impl<'a> Rows<'a> {
+    pub fn new(config: &'a Config, by_column: bool, mapping: &'a [(&'a str, &'a str, &'a str)]) -> Self {
+        Self {
+            config,
+            by_column,
+            mapping,
+            found: Vec::new(),
+            total: 0,
+        }
+    }
+
+    /// One row: the device column's text and a value for each column; NaN = empty.
+    pub fn push(&mut self, key: &str, values: &[f64]) -> anyhow::Result<()> {
+        if let Some(units) = &self.config.units
+            && !key.parse().is_ok_and(|unit: u32| units.contains(&unit))
+        {
+            return Ok(());
+        }
+        // Rows of a device usually follow each other; the last one found is the best guess.
+        let at = match self.found.iter().rposition(|(name, _)| name == key) {
+            Some(at) => at,
+            None => self.add(key)?,
+        };
+        let series = &mut self.found[at].1;
+        if self
+            .config
+            .max_rows
+            .is_some_and(|max| series.rows() >= max as i64)
+        {
+            return Ok(());
+        }
+        series.values.extend_from_slice(values);
+        self.total += values.len();
         ensure!(
-            total <= MAX_VALUES,
+            self.total <= MAX_VALUES,
             "holds more than {MAX_VALUES} values: import it instead"
         );
+        Ok(())
     }
-    Ok(found.into_iter().map(|(_, series)| series).collect())
+
+    fn add(&mut self, key: &str) -> anyhow::Result<usize> {
+        let prefix = self.config.device_prefix.as_deref();
+        let device: Arc<str> = match (self.by_column, prefix, self.config.device.as_deref()) {
+            (true, prefix, None) => format!("{}{key}", prefix.unwrap_or_default()).into(),
+            (false, None, Some(device)) => device.into(),
+            _ => bail!("give `device`, or a column for it with `device_prefix`"),
+        };
+        let channel = |(_, name, unit): &(&str, &str, &str)| {
+            Arc::new(Channel {
+                device: Arc::clone(&device),
+                name: (*name).to_owned(),
+                unit: (*unit).to_owned(),
+            })
+        };
+        let channels = self.mapping.iter().map(channel).collect();
+        self.found.push((
+            key.to_owned(),
+            Series {
+                channels,
+                values: Vec::new(),
+                past: 0,
+            },
+        ));
+        Ok(self.found.len() - 1)
+    }
+
+    pub fn done(self) -> Vec<Series> {
+        self.found.into_iter().map(|(_, series)| series).collect()
+    }
 }

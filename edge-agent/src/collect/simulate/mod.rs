@@ -38,6 +38,7 @@ use models::time::Timestamp;
 use prost::Message;
 use serde::Deserialize;
 
+use super::report::Report;
 use super::{CHUNK_READINGS, Generator, Next};
 use crate::batch::{Channel, Reading};
 
@@ -51,6 +52,8 @@ const PAUSE_S: f64 = 600.0;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub name: Option<String>,
+    #[serde(default)]
+    pub report: Report,
     pub device: String,
     pub machine: Kind,
     #[serde(default)]
@@ -215,6 +218,7 @@ mod tests {
     fn config(machine: Kind) -> Config {
         Config {
             name: None,
+            report: Report::default(),
             device: "m-1".to_owned(),
             machine,
             seed: 7,

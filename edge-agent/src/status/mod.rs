@@ -1,4 +1,6 @@
-//! `status.json` in the spool's folder: what the agent does, for `forewarn-edge status` and for people.
+//! What the agent does: `status.json` in the spool's folder for `forewarn-edge status`, and a page.
+
+pub mod page;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::remote::{Outcome, Remote, Verdict};
 use crate::spool::disk::OsDisk;
 use crate::spool::writer::Store;
-use crate::spool::{Options, Spool, Stats};
+use crate::spool::{FullPolicy, Options, Spool, Stats};
 use crate::{collect, uplink};
 
 pub const FILE: &str = "status.json";
@@ -31,6 +34,9 @@ pub struct Status {
     pub uplink: uplink::Shown,
     pub spool: Shown,
     pub collectors: Vec<collect::Shown>,
+    /// How the last configuration from Forewarn ended.
+    #[serde(default)]
+    pub remote: Option<Outcome>,
 }
 
 /// What waits, and for how long it can go on.
@@ -54,10 +60,17 @@ pub struct Shown {
     /// Since the start: what flash memory wears by.
     pub written_bytes: u64,
     pub syncs: u64,
+    /// Since this status was kept for the first time, over all starts.
+    #[serde(default)]
+    pub written_bytes_ever: u64,
+    /// As set: `block` or `drop_oldest`.
+    #[serde(default)]
+    pub full_policy: FullPolicy,
 }
 
 impl Shown {
-    fn new(stats: &Stats, max_bytes: u64, readings_per_s: f64, bytes_per_s: f64) -> Self {
+    fn new(stats: &Stats, options: &Options, before: u64, readings_per_s: f64, bytes_per_s: f64) -> Self {
+        let max_bytes = options.max_bytes;
         let left = max_bytes.saturating_sub(stats.bytes) as f64;
         Self {
             epoch: stats.epoch,
@@ -75,19 +88,27 @@ impl Shown {
             dropped_readings: stats.dropped_readings,
             written_bytes: stats.written_bytes,
             syncs: stats.syncs,
+            written_bytes_ever: before + stats.written_bytes,
+            full_policy: options.policy,
         }
     }
 }
 
 /// Writes the file now and then.
+#[derive(Clone)]
 pub struct Reporter {
     path: PathBuf,
     tenant: String,
     gateway: String,
-    max_bytes: u64,
+    options: Options,
+    /// Bytes written in earlier runs.
+    written_before: u64,
     store: Store,
     uplink: Arc<Mutex<uplink::Shown>>,
     collectors: Vec<Arc<Mutex<collect::Shown>>>,
+    remote: Remote,
+    /// Readings and bytes per second.
+    rates: Arc<Mutex<(f64, f64)>>,
 }
 
 impl Reporter {
@@ -96,15 +117,49 @@ impl Reporter {
         store: Store,
         uplink: Arc<Mutex<uplink::Shown>>,
         collectors: Vec<Arc<Mutex<collect::Shown>>>,
+        remote: Remote,
     ) -> Self {
+        let path = config.spool_dir().join(FILE);
         Self {
-            path: config.spool_dir().join(FILE),
+            written_before: known(&path).map_or(0, |known| known.spool.written_bytes_ever),
+            path,
             tenant: config.uplink.tenant.clone(),
             gateway: config.uplink.gateway.clone(),
-            max_bytes: config.spool.max_bytes,
+            options: config.spool.options(),
             store,
             uplink,
             collectors,
+            remote,
+            rates: Arc::default(),
+        }
+    }
+
+    /// As it is now.
+    ///
+    /// # Errors
+    /// When the spool can't be read.
+    pub async fn status(&self, running: bool) -> anyhow::Result<Status> {
+        let stats = self.store.stats().await?;
+        Ok(self.with(&stats, running))
+    }
+
+    fn with(&self, stats: &Stats, running: bool) -> Status {
+        let (readings_per_s, bytes_per_s) = *self.rates.lock();
+        Status {
+            at: Timestamp::now(),
+            running,
+            tenant: self.tenant.clone(),
+            gateway: self.gateway.clone(),
+            uplink: self.uplink.lock().clone(),
+            spool: Shown::new(
+                stats,
+                &self.options,
+                self.written_before,
+                readings_per_s,
+                bytes_per_s,
+            ),
+            collectors: self.collectors.iter().map(|shown| shown.lock().clone()).collect(),
+            remote: self.remote.last(),
         }
     }
 
@@ -130,15 +185,8 @@ impl Reporter {
             }
             before = Some((tokio::time::Instant::now(), stats));
             let running = !stop.is_cancelled();
-            let status = Status {
-                at: Timestamp::now(),
-                running,
-                tenant: self.tenant.clone(),
-                gateway: self.gateway.clone(),
-                uplink: self.uplink.lock().clone(),
-                spool: Shown::new(&stats, self.max_bytes, readings_per_s, bytes_per_s),
-                collectors: self.collectors.iter().map(|shown| shown.lock().clone()).collect(),
-            };
+            *self.rates.lock() = (readings_per_s, bytes_per_s);
+            let status = self.with(&stats, running);
             if let Err(error) = write(&self.path, &status) {
                 tracing::warn!(error = format!("{error:#}"), "can't write the status");
             }
@@ -148,6 +196,13 @@ impl Reporter {
             let _ = stop.run_until_cancelled(tokio::time::sleep(EVERY)).await;
         }
     }
+}
+
+/// What an earlier run, or the running agent, wrote.
+fn known(path: &Path) -> Option<Status> {
+    std::fs::read(path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
 }
 
 fn write(path: &Path, status: &Status) -> anyhow::Result<()> {
@@ -165,9 +220,7 @@ pub fn read(config: &Config) -> anyhow::Result<Status> {
     let dir = config.spool_dir();
     let disk = OsDisk::existing(&dir)
         .with_context(|| format!("no spool in {}: has the agent ever run?", dir.display()))?;
-    let known: Option<Status> = std::fs::read(dir.join(FILE))
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let known = known(&dir.join(FILE));
     let (readings_per_s, bytes_per_s) = known.as_ref().map_or((0.0, 0.0), |known| {
         (known.spool.readings_per_s, known.spool.bytes_per_s)
     });
@@ -186,15 +239,17 @@ pub fn read(config: &Config) -> anyhow::Result<Status> {
             tenant: config.uplink.tenant.clone(),
             gateway: config.uplink.gateway.clone(),
             uplink: uplink::Shown::default(),
-            spool: Shown::new(&look(disk.clone(), &options)?, options.max_bytes, 0.0, 0.0),
+            spool: Shown::new(&look(disk.clone(), &options)?, &options, 0, 0.0, 0.0),
             collectors: Vec::new(),
+            remote: None,
         },
     };
     status.running = unused.is_none();
     if unused.is_some() {
         status.uplink.connected = false;
         let stats = look(disk, &options)?;
-        status.spool = Shown::new(&stats, options.max_bytes, readings_per_s, bytes_per_s);
+        let before = status.spool.written_bytes_ever;
+        status.spool = Shown::new(&stats, &options, before, readings_per_s, bytes_per_s);
     }
     Ok(status)
 }
@@ -222,6 +277,18 @@ impl std::fmt::Display for Status {
             )?,
             _ => writeln!(f, "uplink      {state}")?,
         }
+        if !uplink.url.is_empty() {
+            writeln!(f, "            {}", uplink.url)?;
+        }
+        if self.running && uplink.backlog {
+            writeln!(f, "            live readings go ahead of the backlog")?;
+        }
+        if let (Some(until), Some(why)) = (uplink.slow_until, &uplink.slow_reason) {
+            writeln!(
+                f,
+                "            the receiver asks for patience until {until}: {why}"
+            )?;
+        }
         if let Some(error) = uplink.last_error.as_ref().filter(|_| !uplink.connected) {
             writeln!(f, "            {error}")?;
         }
@@ -248,10 +315,21 @@ impl std::fmt::Display for Status {
             "rate        {:.1} readings/s, {:.0} bytes/s",
             spool.readings_per_s, spool.bytes_per_s
         )?;
+        let then = match spool.full_policy {
+            FullPolicy::Block => "then collectors wait",
+            FullPolicy::DropOldest => "then the oldest readings are lost",
+        };
         match spool.hours_left {
-            Some(hours) => writeln!(f, "; without a connection it lasts {hours:.1} h")?,
+            Some(hours) => writeln!(f, "; without a connection it lasts {hours:.1} h, {then}")?,
             None => writeln!(f)?,
         }
+        writeln!(
+            f,
+            "flash       {:.1} MiB written since the start, {:.1} MiB ever, {} syncs",
+            mib(spool.written_bytes),
+            mib(spool.written_bytes_ever),
+            spool.syncs
+        )?;
         if spool.damaged + spool.dropped_records > 0 {
             writeln!(
                 f,
@@ -269,6 +347,40 @@ impl std::fmt::Display for Status {
                 "collector   {}: {} readings{newest}{ended}",
                 collector.name, collector.produced
             )?;
+            if let Some(state) = &collector.state {
+                writeln!(f, "            {state}")?;
+            }
+            if let Some(error) = &collector.error {
+                writeln!(f, "            FAILED {error}")?;
+            }
+            for (point, message) in &collector.faults {
+                writeln!(f, "            FAULT  {point}: {message}")?;
+            }
+            if let Some(message) = &collector.last_rejected {
+                writeln!(
+                    f,
+                    "            {} left out, the last: {message}",
+                    collector.rejected
+                )?;
+            }
+        }
+        if let Some(Outcome {
+            version,
+            state,
+            reason,
+            at,
+        }) = &self.remote
+        {
+            let state = match state {
+                Verdict::Trial => "is being tried",
+                Verdict::Active => "is in force",
+                Verdict::RolledBack => "was taken back",
+                Verdict::Refused => "was refused",
+            };
+            let reason = reason
+                .as_ref()
+                .map_or(String::new(), |reason| format!(": {reason}"));
+            writeln!(f, "remote      version {version} {state} since {at}{reason}")?;
         }
         Ok(())
     }
