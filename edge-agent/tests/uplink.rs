@@ -102,7 +102,7 @@ async fn tls_with_a_client_certificate() {
     let mut dir = dir;
     for (bad, said) in [
         (good.replace("forewarn.test", "elsewhere.test"), "elsewhere.test"),
-        (good.replace("ca.pem", "other.pem"), "UnknownIssuer"),
+        (good.replace("ca.pem", "other.pem"), "invalid peer certificate"),
         (tls(named), "ertificate"),
     ] {
         let agent = Agent::start_in(dir, &bad);
@@ -197,7 +197,7 @@ async fn a_request_for_patience_is_honoured() {
     let received = received();
     received.lock().mail.push((
         "error",
-        r#"{"reason":"quota_readings","detail":"10 a second","retry_after_s":3600}"#.to_owned(),
+        r#"{"reason":"quota","detail":"10 a second","retry_after_s":3600}"#.to_owned(),
     ));
     let mut sink = sink(&received).await;
     let agent = Agent::start(&format!(
@@ -211,7 +211,7 @@ async fn a_request_for_patience_is_honoured() {
         loop {
             let status: serde_json::Value =
                 serde_json::from_str(&std::fs::read_to_string(&path).unwrap_or_default()).unwrap_or_default();
-            if status["uplink"]["slow_reason"].as_str() == Some("quota_readings: 10 a second")
+            if status["uplink"]["slow_reason"].as_str() == Some("quota: 10 a second")
                 && status["spool"]["records"].as_u64() > Some(0)
             {
                 return;
@@ -219,7 +219,7 @@ async fn a_request_for_patience_is_honoured() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let status = tokio::time::timeout(Duration::from_secs(20), shown)
+    tokio::time::timeout(Duration::from_secs(20), shown)
         .await
         .unwrap();
     let sent = received.lock().batches.len();

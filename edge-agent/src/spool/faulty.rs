@@ -1,7 +1,7 @@
 //! A disk in memory that loses what was not synced, tears writes, fills up, refuses to sync and flips
 //! bits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
@@ -15,6 +15,26 @@ const SECTOR: usize = 32;
 struct Inode {
     now: Vec<u8>,
     durable: Vec<u8>,
+    /// Bytes that a failed sync gave up: the kernel holds them for clean, so that a later sync says
+    /// yes and still doesn't bring them to the disk. Writing them again does.
+    given_up: BTreeSet<usize>,
+}
+
+impl Inode {
+    fn sync(&mut self) {
+        let mut after = self.now.clone();
+        for at in &self.given_up {
+            if let Some(byte) = after.get_mut(*at) {
+                *byte = self.durable.get(*at).copied().unwrap_or(0);
+            }
+        }
+        self.durable = after;
+    }
+
+    fn give_up(&mut self) {
+        let dirty = (0..self.now.len()).filter(|at| self.durable.get(*at) != self.now.get(*at));
+        self.given_up.extend(dirty);
+    }
 }
 
 #[derive(Default)]
@@ -26,6 +46,10 @@ pub struct State {
     name_history: Vec<BTreeMap<String, usize>>,
     pub fail_writes: u32,
     pub fail_syncs: u32,
+    /// Making, renaming and removing files, and syncs of the folder.
+    pub fail_names: u32,
+    /// No byte more fits.
+    pub full: bool,
 }
 
 #[derive(Default, Clone)]
@@ -37,6 +61,17 @@ pub struct FaultyFile {
 }
 
 impl State {
+    fn refuse_name(&mut self) -> io::Result<()> {
+        if self.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if self.fail_names > 0 {
+            self.fail_names -= 1;
+            return Err(io::Error::other("the folder can't be changed"));
+        }
+        Ok(())
+    }
+
     fn named(&mut self) {
         let names = self.names.clone();
         self.name_history.push(names);
@@ -52,6 +87,7 @@ impl Disk for FaultyDisk {
 
     fn create(&self, name: &str) -> io::Result<FaultyFile> {
         let mut state = self.0.lock();
+        state.refuse_name()?;
         state.inodes.push(Inode::default());
         let inode = state.inodes.len() - 1;
         state.names.insert(name.to_owned(), inode);
@@ -72,6 +108,7 @@ impl Disk for FaultyDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.0.lock();
+        state.refuse_name()?;
         let inode = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         state.names.insert(to.to_owned(), inode);
         state.named();
@@ -80,6 +117,11 @@ impl Disk for FaultyDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.0.lock();
+        // A full disk doesn't keep anybody from removing.
+        let full = std::mem::take(&mut state.full);
+        let refused = state.refuse_name();
+        state.full = full;
+        refused?;
         state.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
         state.named();
         Ok(())
@@ -87,6 +129,10 @@ impl Disk for FaultyDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         let mut state = self.0.lock();
+        if state.fail_names > 0 {
+            state.fail_names -= 1;
+            return Err(io::Error::other("sync of the folder refused"));
+        }
         state.durable_names = state.names.clone();
         state.name_history.clear();
         Ok(())
@@ -108,14 +154,16 @@ impl DiskFile for FaultyFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        let fail = state.fail_writes > 0;
+        let fail = state.fail_writes > 0 || state.full;
         let n = if fail { bytes.len() / 2 } else { bytes.len() };
-        let file = &mut state.inodes[self.inode].now;
         let end = offset as usize + n;
+        let inode = &mut state.inodes[self.inode];
+        inode.given_up.retain(|at| !(offset as usize..end).contains(at));
+        let file = &mut inode.now;
         file.resize(file.len().max(end), 0);
         file[offset as usize..end].copy_from_slice(&bytes[..n]);
         if fail {
-            state.fail_writes -= 1;
+            state.fail_writes = state.fail_writes.saturating_sub(1);
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
@@ -130,10 +178,10 @@ impl DiskFile for FaultyFile {
         let mut state = self.disk.0.lock();
         if state.fail_syncs > 0 {
             state.fail_syncs -= 1;
+            state.inodes[self.inode].give_up();
             return Err(io::Error::other("sync refused"));
         }
-        let inode = &mut state.inodes[self.inode];
-        inode.durable = inode.now.clone();
+        state.inodes[self.inode].sync();
         Ok(())
     }
 }
@@ -159,10 +207,13 @@ impl FaultyDisk {
         state.name_history.clear();
         state.fail_writes = 0;
         state.fail_syncs = 0;
+        state.fail_names = 0;
+        state.full = false;
         for inode in &mut state.inodes {
             if inode.now == inode.durable {
                 continue;
             }
+            inode.given_up.clear();
             let len = if next(2) == 0 {
                 inode.durable.len()
             } else {
@@ -198,6 +249,7 @@ impl FaultyDisk {
             let inode = &mut state.inodes[inode];
             if at < inode.now.len() {
                 inode.now[at] ^= 1 << (place % 8);
+                inode.given_up.remove(&at);
                 if let Some(byte) = inode.durable.get_mut(at) {
                     *byte ^= 1 << (place % 8);
                 }

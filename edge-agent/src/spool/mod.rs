@@ -44,6 +44,7 @@ pub mod format;
 mod model;
 mod read;
 mod recover;
+pub mod salvage;
 mod sync;
 pub mod writer;
 

@@ -1,5 +1,5 @@
 //! The spool against a simple model, on a disk that loses what was not synced, tears writes, fills up,
-//! refuses to sync and flips bits.
+//! refuses to sync and forgets what it refused, refuses changes of the folder, and flips bits.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,11 @@ enum Op {
     Flip(u64),
     FailWrites(u32),
     FailSyncs(u32),
+    FailNames(u32),
+    /// The disk is full, or not any more.
+    Full(bool),
+    /// A second reader, somewhere in what waits.
+    Read(u8),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -34,6 +39,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<u64>().prop_map(Op::Flip),
         1 => (1_u32..3).prop_map(Op::FailWrites),
         1 => (1_u32..4).prop_map(Op::FailSyncs),
+        1 => (1_u32..4).prop_map(Op::FailNames),
+        1 => any::<bool>().prop_map(Op::Full),
+        3 => any::<u8>().prop_map(Op::Read),
     ]
 }
 
@@ -143,6 +151,22 @@ impl Model {
             Op::Flip(place) => self.flips += u64::from(self.disk.flip(*place)),
             Op::FailWrites(n) => self.disk.0.lock().fail_writes = *n,
             Op::FailSyncs(n) => self.disk.0.lock().fail_syncs = *n,
+            Op::FailNames(n) => self.disk.0.lock().fail_names = *n,
+            Op::Full(full) => self.disk.0.lock().full = *full,
+            Op::Read(share) => {
+                // As the live lane does it: from anywhere, beside the one that goes in order.
+                let newest = self.spool.newest();
+                let after = self.committed + newest.saturating_sub(self.committed) * u64::from(*share) / 256;
+                if let Some(record) = self.spool.read(after).unwrap() {
+                    assert!(record.seq > after && record.seq <= newest);
+                    assert_eq!(
+                        self.kept.get(&record.seq),
+                        Some(&record.payload),
+                        "batch {}",
+                        record.seq
+                    );
+                }
+            }
         }
     }
 
@@ -156,11 +180,13 @@ impl Model {
     }
 
     fn reopen(&mut self, now: Timestamp) {
-        let (writes, syncs) = {
+        let (writes, syncs, names, full) = {
             let mut state = self.disk.0.lock();
             (
                 std::mem::take(&mut state.fail_writes),
                 std::mem::take(&mut state.fail_syncs),
+                std::mem::take(&mut state.fail_names),
+                std::mem::take(&mut state.full),
             )
         };
         let (spool, recovery) = Spool::open(self.disk.clone(), options(), now).unwrap();
@@ -212,6 +238,7 @@ impl Model {
         }
         let mut state = self.disk.0.lock();
         (state.fail_writes, state.fail_syncs) = (writes, syncs);
+        (state.fail_names, state.full) = (names, full);
     }
 
     fn drain(&mut self) -> Vec<Record> {
@@ -282,6 +309,8 @@ proptest! {
         }
         model.apply(&Op::FailWrites(0));
         model.apply(&Op::FailSyncs(0));
+        model.apply(&Op::FailNames(0));
+        model.apply(&Op::Full(false));
         model.apply(&Op::Sync);
         model.apply(&Op::Kill);
     }

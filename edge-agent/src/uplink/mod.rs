@@ -9,8 +9,8 @@
 //!
 //! **Pace** ([`pace`]). At most `window` batches of a lane are under way. While a backlog is sent, its
 //! window follows the receiver: it grows while answers come quickly and halves when they don't, so
-//! that live readings don't wait behind it. A receiver that says `slow_down` holds the backlog until
-//! the moment it names.
+//! that live readings don't wait behind it. A receiver that says `slow_down` is sent nothing until the
+//! moment it names.
 //!
 //! **Silence.** When nothing is committed for a while the agent subscribes again, which makes the
 //! receiver repeat the watermark; after long silence it connects anew. A database that is down looks

@@ -16,8 +16,9 @@ pub const QUICK: Duration = Duration::from_millis(500);
 const FIRST: f64 = 4.0;
 /// A receiver can't ask for more patience than this at once.
 const LONGEST_S: f64 = 3_600.0;
-/// How long to hold back when the receiver doesn't say.
-const UNSAID_S: f64 = 10.0;
+/// How long to hold back when the receiver doesn't say. Short: it stops reading by itself for as long
+/// as it must.
+const UNSAID_S: f64 = 2.0;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -74,6 +75,12 @@ impl Pace {
         );
     }
 
+    /// Whether the receiver's request for patience still holds. It means every batch: a quota counts
+    /// readings, not lanes, and the spool keeps them all.
+    pub fn is_held(&self, now: Instant) -> bool {
+        self.hold_until.is_some_and(|until| until > now)
+    }
+
     /// When the next backlog batch may go, `None` = now.
     pub fn wait_until(&self, now: Instant) -> Option<Instant> {
         self.hold_until.max(self.next_at).filter(|at| *at > now)
@@ -89,17 +96,11 @@ impl Pace {
 
 /// Whether a message of the error topic asks for patience, for how long, and in whose words.
 ///
-/// It does when its `reason` is `slow_down`, `quota` or `throttled`, or begins with one of them and
-/// `_`. How long: `retry_after_s`, or `until`, a time.
+/// It does when its `reason` is `slow_down`, `quota` or `throttled`. How long: `retry_after_s`, or
+/// `until`, a time. (`quota_exceeded` is something else: a name too many, see the dead letters.)
 pub fn patience(message: &Value, now: Timestamp) -> Option<(Duration, String)> {
     let reason = message.get("reason")?.as_str()?;
-    let asks = ["slow_down", "quota", "throttled"].iter().any(|word| {
-        reason == *word
-            || reason
-                .strip_prefix(word)
-                .is_some_and(|rest| rest.starts_with('_'))
-    });
-    if !asks {
+    if !["slow_down", "quota", "throttled"].contains(&reason) {
         return None;
     }
     let until = || {
@@ -148,6 +149,7 @@ mod tests {
         pace.slow_down(Duration::from_secs(5), now);
         assert_eq!(pace.wait_until(now), Some(now + Duration::from_secs(5)));
         assert_eq!(pace.wait_until(now + Duration::from_secs(5)), None);
+        assert!(pace.is_held(now) && !pace.is_held(now + Duration::from_secs(5)));
         assert_eq!(pace.window(), 1);
     }
 
@@ -167,10 +169,10 @@ mod tests {
         let said = |message: Value| patience(&message, now).map(|(pause, _)| pause.as_secs());
         assert_eq!(said(json!({"reason": "slow_down", "retry_after_s": 7})), Some(7));
         assert_eq!(
-            said(json!({"reason": "quota_readings", "until": now.plus_seconds(30.0)})),
+            said(json!({"reason": "quota", "until": now.plus_seconds(30.0)})),
             Some(30)
         );
-        assert_eq!(said(json!({"reason": "quota"})), Some(10));
+        assert_eq!(said(json!({"reason": "quota"})), Some(2));
         assert_eq!(
             said(json!({"reason": "throttled", "retry_after_s": 1e30})),
             Some(3_600)
@@ -179,7 +181,7 @@ mod tests {
             said(json!({"reason": "quota", "until": now.plus_seconds(-5.0)})),
             Some(0)
         );
-        assert_eq!(said(json!({"reason": "quotation"})), None);
+        assert_eq!(said(json!({"reason": "quota_exceeded"})), None);
         assert_eq!(said(json!({"reason": "unit_mismatch"})), None);
         assert_eq!(said(json!([1])), None);
     }

@@ -217,6 +217,10 @@ impl<'a> Session<'a> {
             );
             return;
         }
+        if message["reason"] == "replayed" {
+            tracing::info!(detail = %message["detail"], "something refused before is stored now");
+            return;
+        }
         self.uplink.shown.lock().refusals += 1;
         match serde_json::from_value::<Refusal>(message) {
             Ok(refusal) => tracing::error!(
@@ -260,6 +264,9 @@ impl<'a> Session<'a> {
 
     /// Fills the windows, live first.
     async fn send(&mut self) -> anyhow::Result<()> {
+        if self.pace.is_held(Instant::now()) {
+            return Ok(());
+        }
         let window = usize::from(self.uplink.settings.window);
         while self.link.queued_bytes() < MOST_QUEUED
             && self.unanswered(Lane::Live) < window

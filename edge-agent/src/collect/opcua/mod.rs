@@ -27,8 +27,9 @@
 //! `pki_dir/trusted`, byte for byte, and an unknown one is put into `rejected`, from where you move it.
 //! That is the trust; name and date in it are not looked at, because controllers rarely get them right.
 //!
-//! **Losing the link.** The library takes its session and subscription up again, so that the server's
-//! queues bridge a short gap; after [`RETRIES`] attempts the collector starts from the beginning.
+//! **Losing the link.** The collector begins from the start, with a new session and subscription, as
+//! for every source. (The library can take a session up again; against a server that had restarted it
+//! was seen to subscribe and then never to publish.)
 
 mod session;
 
@@ -49,8 +50,6 @@ use serde::Deserialize;
 use super::report::Report;
 use super::source::{Feed, Source};
 use crate::batch::Channel;
-
-const RETRIES: i32 = 3;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -255,9 +254,8 @@ impl OpcUa {
             .create_sample_keypair(secure)
             .trust_server_certs(!secure || self.config.trust == Trust::First)
             .verify_server_certs(false)
-            .session_retry_limit(RETRIES)
-            .session_retry_initial(Duration::from_millis(500))
-            .session_retry_max(Duration::from_secs(5))
+            .session_retry_limit(0)
+            .recreate_subscriptions(false)
             .request_timeout(timeout)
             .ignore_clock_skew(true)
             .client()

@@ -32,8 +32,7 @@ const OVERFLOW: u32 = 0x0480;
 /// What the connection's task tells.
 enum Event {
     Value(usize, DataValue),
-    Lost(StatusCode),
-    Back,
+    Ready,
     Ended(StatusCode),
 }
 
@@ -58,10 +57,7 @@ impl OpcUa {
             for event in batch.drain(..) {
                 match event {
                     Event::Value(i, value) => readings.extend(self.reading(i, &value, feed)),
-                    Event::Lost(status) => {
-                        tracing::warn!(url, %status, "session lost, taking it up again");
-                    }
-                    Event::Back => feed.connected(&format!("session with {url}")),
+                    Event::Ready => {}
                     Event::Ended(status) => {
                         feed.send(readings).await?;
                         bail!("session with {url} is gone: {status}");
@@ -113,18 +109,21 @@ impl OpcUa {
         tasks.spawn(async move {
             let mut stream = Box::pin(event_loop.enter());
             let ended = loop {
-                let event = match stream.next().await {
+                match stream.next().await {
                     None => break StatusCode::BadConnectionClosed,
-                    Some(Err(status)) => break status,
-                    Some(Ok(
-                        SessionPollResult::ConnectionLost(status)
-                        | SessionPollResult::ReconnectFailed(status),
-                    )) => Event::Lost(status),
-                    Some(Ok(SessionPollResult::Reconnected(_))) => Event::Back,
-                    Some(Ok(_)) => continue,
-                };
-                if to.send(event).await.is_err() {
-                    return;
+                    Some(
+                        Err(status)
+                        | Ok(
+                            SessionPollResult::ConnectionLost(status)
+                            | SessionPollResult::ReconnectFailed(status),
+                        ),
+                    ) => break status,
+                    Some(Ok(SessionPollResult::Reconnected(_))) => {
+                        if to.send(Event::Ready).await.is_err() {
+                            return;
+                        }
+                    }
+                    Some(Ok(_)) => {}
                 }
             };
             // Nobody is left to hear it when the collector stops.
@@ -132,8 +131,8 @@ impl OpcUa {
         });
         loop {
             match events.recv().await {
-                Some(Event::Back) => return Ok(session),
-                Some(Event::Lost(status) | Event::Ended(status)) => bail!("{url}: {}", self.explain(status)),
+                Some(Event::Ready) => return Ok(session),
+                Some(Event::Ended(status)) => bail!("{url}: {}", self.explain(status)),
                 Some(Event::Value(..)) => {}
                 None => bail!("{url}: no session"),
             }
@@ -148,11 +147,12 @@ impl OpcUa {
             || status == StatusCode::BadUserAccessDenied
         {
             ": the server doesn't accept the user, check `user` and the password".to_owned()
-        } else if status == StatusCode::BadCertificateUntrusted {
-            format!(": the server's certificate is not trusted, move it from {pki}/rejected to {pki}/trusted")
-        } else if status == StatusCode::BadSecurityChecksFailed {
+        } else if status == StatusCode::BadCertificateUntrusted
+            || status == StatusCode::BadSecurityChecksFailed
+        {
             format!(
-                ": the server doesn't trust our certificate, {pki}/own/cert.der, or one of the two has a weak key"
+                ": if the server's certificate lies in {pki}/rejected and you trust it, move it to {pki}/trusted; \
+                 if not, the server doesn't trust ours, {pki}/own/cert.der"
             )
         } else {
             String::new()
