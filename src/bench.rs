@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::{Command as Process, Stdio};
 
 use anyhow::{Context, ensure};
-use ingest::bench::{self, ConnectionsArgs, IngestArgs, PeersArgs, Place};
+use ingest::bench::{self, ConnectionsArgs, ImportArgs, IngestArgs, PeersArgs, Place};
 use serde_json::Value;
+
+use crate::bench_query;
 
 #[derive(Debug, clap::Subcommand)]
 #[command(
@@ -54,6 +56,29 @@ pub enum Command {
         python: PathBuf,
         #[arg(long, default_value = "mosquitto", value_name = "PROGRAM")]
         mosquitto: PathBuf,
+        #[arg(long)]
+        short: bool,
+    },
+    /// CSV and Parquet of the same readings through forewarn import, beside a raw COPY of the same rows.
+    Import {
+        #[arg(long, default_value_t = 100_000_000)]
+        readings: usize,
+        #[arg(long, default_value_t = 5_000)]
+        channels: usize,
+        #[arg(long)]
+        short: bool,
+    },
+    /// A year of channels: newest values, a day, a year, many channels by the hour, exports; beside SQL typed by hand.
+    Query {
+        #[arg(long, default_value_t = 100_000_000)]
+        readings: i64,
+        #[arg(long, default_value_t = 5_000)]
+        channels: i32,
+        #[arg(long, default_value_t = 365)]
+        days: i32,
+        /// Times each question is asked.
+        #[arg(long, default_value_t = 100)]
+        rounds: usize,
         #[arg(long)]
         short: bool,
     },
@@ -126,6 +151,42 @@ pub async fn run(command: Command, database_url: &str) -> anyhow::Result<()> {
                 mosquitto,
             };
             bench::peers(args, &place).await?
+        }
+        Command::Import {
+            readings,
+            channels,
+            short,
+        } => {
+            let mut args = ImportArgs {
+                readings,
+                channels,
+                ..ImportArgs::default()
+            };
+            if short {
+                args.readings = readings.min(200_000);
+                args.channels = channels.min(500);
+            }
+            bench::import(args, &place).await?
+        }
+        Command::Query {
+            readings,
+            channels,
+            days,
+            rounds,
+            short,
+        } => {
+            let mut args = bench_query::Args {
+                readings,
+                channels,
+                days,
+                rounds,
+            };
+            if short {
+                args.readings = readings.min(200_000);
+                args.channels = channels.min(200);
+                args.rounds = rounds.min(5);
+            }
+            bench_query::run(args, &place.database_url).await?
         }
         Command::Edge { seconds, short } => edge(if short { 3 } else { seconds })?,
     };

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 use crate::serve::{self, Services};
-use crate::{bench, chaos, dead_letters, demo, ledger, status};
+use crate::{bench, chaos, dead_letters, demo, export, import, ledger, status};
 
 /// Readings from the field in, health, failure probability and the one ticket that is needed out.
 #[derive(Debug, Parser)]
@@ -56,6 +56,10 @@ enum Command {
     /// What could not be stored: look at it, mend it, try it again.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Files of readings (CSV, Parquet) into the database, through the same checks and ledger.
+    Import(import::Args),
+    /// Readings of any channels and range as CSV, Parquet or Arrow stream.
+    Export(export::Args),
     /// The demo plant.
     #[command(subcommand)]
     Demo(DemoCommand),
@@ -138,6 +142,13 @@ impl Cli {
             Command::DeadLetters(command) => {
                 let url = config.database.address()?;
                 return runtime.block_on(dead_letters::run(command, &url, &config.ingest));
+            }
+            Command::Import(args) => {
+                let url = config.database.address()?;
+                return runtime.block_on(import::run(args, &url, &config.ingest));
+            }
+            Command::Export(args) => {
+                return runtime.block_on(export::run(args, &config.database.address()?));
             }
             Command::Demo(DemoCommand::Prepare { dir, uplink, data }) => {
                 let prepared =

@@ -1,12 +1,15 @@
 //! `forewarn`: command line and composition. What it composes lives in the crates.
 
 mod bench;
+mod bench_query;
 mod chaos;
 mod cli;
 mod config;
 mod dead_letters;
 mod demo;
+mod export;
 mod gateways;
+mod import;
 mod ledger;
 mod serve;
 mod status;

@@ -37,11 +37,13 @@ pub mod auth;
 pub mod config;
 mod docs;
 pub mod error;
+pub mod export;
 pub mod extract;
 mod lttb;
 mod openapi;
 mod page;
 mod pages;
+mod promql;
 mod routes;
 mod series;
 pub mod state;
@@ -134,6 +136,7 @@ fn router(app: App) -> Router {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
     routes
+        .merge(routes::prometheus::routes())
         .route("/openapi.json", get(move || async move { (json, document.clone()) }))
         .route("/docs", get(move || async move { Html(docs.clone()) }))
         .route("/docs/style.css", get(move || async move { (css, docs::STYLE) }))

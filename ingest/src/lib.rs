@@ -22,6 +22,7 @@ pub mod codec;
 pub mod config;
 pub mod cursor;
 pub mod front_door;
+pub mod import;
 mod limit_alarm;
 mod metrics;
 pub mod registry;

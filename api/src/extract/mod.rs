@@ -88,7 +88,7 @@ impl<P: Needs> Tenant<P> {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     headers
         .get(AUTHORIZATION)
         .ok_or_else(|| Problem::new(Kind::Unauthenticated, "the header Authorization is missing"))?

@@ -15,6 +15,7 @@ mod cases;
 mod channels;
 mod dead_letters;
 mod events;
+mod export;
 mod failures;
 mod gateways;
 mod history;
@@ -30,6 +31,8 @@ mod parts;
 mod people;
 mod plans;
 mod predictions;
+pub(crate) mod prometheus;
+mod retention;
 mod rule_backtest;
 mod rules;
 mod safety;
@@ -52,6 +55,8 @@ pub fn all() -> OpenApiRouter<App> {
         .merge(history::routes())
         .merge(history_aligned::routes())
         .merge(history_state::routes())
+        .merge(export::routes())
+        .merge(retention::routes())
         .merge(events::routes())
         .merge(alarms::routes())
         .merge(rules::routes())

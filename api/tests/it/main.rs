@@ -12,6 +12,7 @@ mod orders;
 mod pages;
 mod plant;
 mod problems;
+mod prometheus;
 mod session;
 mod stream;
 mod tickets;

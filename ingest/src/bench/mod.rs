@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection};
 
 mod connections;
+mod import;
 mod limit;
 mod load;
 mod peers;
@@ -22,6 +23,7 @@ mod server;
 mod throughput;
 
 pub use connections::{Args as ConnectionsArgs, run as connections};
+pub use import::{Args as ImportArgs, run as import};
 pub use peers::{Args as PeersArgs, run as peers};
 pub use throughput::{Args as IngestArgs, run as ingest};
 

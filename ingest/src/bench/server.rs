@@ -31,6 +31,15 @@ enum Kind {
     },
 }
 
+/// Peak memory of this process, MiB; 0 where /proc doesn't tell.
+pub(super) fn own_peak_rss_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok())
+        .unwrap_or(0)
+        / 1024
+}
+
 impl Server {
     /// `settings` are keys of `[ingest]` as the environment names them, such as
     /// `LIMITS__MAX_CONNECTIONS`; inside this process the defaults hold.

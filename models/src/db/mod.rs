@@ -126,6 +126,18 @@ pub async fn act_for(connection: &mut PgConnection, tenant: TenantId) -> Result<
     Ok(())
 }
 
+/// Gives the rest of the transaction the API's rights, and no others: what row-level security hides
+/// from a tenant is hidden here too.
+///
+/// # Errors
+/// When the connection's role may not.
+pub async fn become_api(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SET LOCAL ROLE forewarn_api")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Whether a transaction that failed so may be tried again as it is: the database was away, was
 /// restarting, ran out of something, or two transactions were in each other's way.
 pub fn is_retryable(error: &sqlx::Error) -> bool {

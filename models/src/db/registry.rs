@@ -273,6 +273,23 @@ pub async fn add_channels(
     Ok(done.rows_affected())
 }
 
+/// Lets a gateway have at least this many channels.
+///
+/// # Errors
+/// When the database does.
+pub async fn raise_channel_quota(
+    connection: &mut PgConnection,
+    gateway: GatewayId,
+    at_least: i32,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE gateway SET max_channels = greatest(max_channels, $2) WHERE id = $1")
+        .bind(gateway)
+        .bind(at_least)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// A gateway by its id.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct GatewayRow {

@@ -4,7 +4,9 @@
 //! [`stats`] sums up by bucket, from readings or [`rollup`]s, whichever costs less, with the same
 //! result; [`moments`] tells what stood at a time; [`copy`] moves much; [`retention`] removes.
 
+pub mod bench;
 pub mod copy;
+pub mod import;
 pub mod moments;
 pub mod retention;
 pub mod rollup;
@@ -178,6 +180,28 @@ pub async fn assessments(
         .bind(most)
         .fetch_all(connection)
         .await
+}
+
+/// Health of an asset at the ends of the windows in `[from, to)`, newest first, at most `most`.
+///
+/// # Errors
+/// When the database does.
+pub async fn health(
+    connection: &mut PgConnection,
+    asset: AssetId,
+    from: Timestamp,
+    to: Timestamp,
+    most: i32,
+) -> Result<Vec<(Timestamp, f64)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT window_end, health FROM assessment_history($1, $2, $3, $4) ORDER BY window_end DESC",
+    )
+    .bind(asset)
+    .bind(from)
+    .bind(to)
+    .bind(most)
+    .fetch_all(connection)
+    .await
 }
 
 #[cfg(test)]

@@ -67,3 +67,29 @@ pub async fn places(
     .fetch_all(connection)
     .await
 }
+
+/// An asset with the names of everything around it.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct AssetPlace {
+    pub id: AssetId,
+    pub name: String,
+    pub asset_class: String,
+    pub area: Option<String>,
+    pub site: String,
+}
+
+/// The tenant's assets, by name, at most `most`.
+///
+/// # Errors
+/// When the database does.
+pub async fn assets(connection: &mut PgConnection, most: i64) -> Result<Vec<AssetPlace>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT a.id, a.name, k.name AS asset_class, r.name AS area, s.name AS site
+         FROM asset a JOIN asset_class k ON k.id = a.class_id JOIN site s ON s.id = a.site_id
+         LEFT JOIN area r ON r.id = a.area_id
+         ORDER BY a.name, a.id LIMIT $1",
+    )
+    .bind(most)
+    .fetch_all(connection)
+    .await
+}

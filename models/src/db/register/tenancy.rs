@@ -90,6 +90,20 @@ pub async fn ensure_site(connection: &mut PgConnection, new: &NewSite<'_>) -> Re
     }
 }
 
+/// The tenant's site that was made first.
+///
+/// # Errors
+/// When the database does.
+pub async fn first_site(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+) -> Result<Option<SiteId>, sqlx::Error> {
+    sqlx::query_scalar("SELECT id FROM site WHERE tenant_id = $1 ORDER BY id LIMIT 1")
+        .bind(tenant)
+        .fetch_optional(connection)
+        .await
+}
+
 #[derive(Clone, Debug)]
 pub struct NewArea<'a> {
     pub tenant: TenantId,
