@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use api::export::{Encoder, ExportFormat};
 use models::db::history::bench::{self, ByHand, Filled};
 use models::db::history::rollup::{self, Budget};
-use models::db::history::stats::{Grid, stats};
+use models::db::history::stats::{Grid, outline};
 use models::db::history::tree::{Which, places};
 use models::db::history::{self, copy};
 use models::db::{Role, act_for, connect, reading, register};
@@ -211,7 +211,7 @@ async fn mine(
             copy::page(db, channels[0], from, to, copy::PAGE, &mut page).await?;
             page.len()
         }
-        ByHand::Buckets | ByHand::ManyBuckets => stats(db, channels, from, to, grid()).await?.len(),
+        ByHand::Buckets | ByHand::ManyBuckets => outline(db, channels, from, to, grid()).await?.len(),
     })
 }
 

@@ -274,7 +274,7 @@ async fn windows(
         && last - first + range > LONG_US
         && all.iter().all(|one| matches!(one.key, Key::Channel(_)))
     {
-        let buckets = series::buckets(db, &all, first - range, *last, width).await?;
+        let buckets = series::buckets(db, &all, first - range, *last, width, keep).await?;
         let rows = all.into_iter().filter_map(|one| {
             let mine = buckets.get(&one.key)?;
             let values: Vec<Option<f64>> = times

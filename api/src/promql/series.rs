@@ -16,7 +16,7 @@ pub type Labels = BTreeMap<String, String>;
 
 /// Series of one selector, and samples of one query, at most.
 pub const MOST_SERIES: usize = 2_000;
-pub const MOST_SAMPLES: i64 = 5_000_000;
+pub const MOST_SAMPLES: i64 = 2_000_000;
 const MOST_CHANNELS: i64 = 50_000;
 const MOST_ASSESSMENTS: i32 = 100_000;
 pub const HEALTH: &str = "forewarn_asset_health";
@@ -224,7 +224,8 @@ pub async fn at(
     Ok(found)
 }
 
-/// Buckets of `width_us` in `[from, to)` of the channels, from rollups.
+/// Buckets of `width_us` in `[from, to)` of the channels, from rollups; with first and last values
+/// when asked for.
 ///
 /// # Errors
 /// When the database does.
@@ -234,11 +235,18 @@ pub async fn buckets(
     from_us: i64,
     to_us: i64,
     width_us: i64,
+    with_ends: bool,
 ) -> Result<BTreeMap<Key, Vec<stats::Stat>>, sqlx::Error> {
     let (from, to) = (Timestamp::from_micros(from_us), Timestamp::from_micros(to_us));
     let grid = stats::Grid::new(width_us, from);
     let mut found: BTreeMap<Key, Vec<stats::Stat>> = BTreeMap::new();
-    for stat in stats::stats(db, &channels(series), from, to, grid).await? {
+    let ids = channels(series);
+    let rows = if with_ends {
+        stats::stats(db, &ids, from, to, grid).await?
+    } else {
+        stats::outline(db, &ids, from, to, grid).await?
+    };
+    for stat in rows {
         found.entry(Key::Channel(stat.channel_id)).or_default().push(stat);
     }
     Ok(found)

@@ -1,7 +1,7 @@
 //! What a channel measured: reading by reading, or down-sampled to what a chart can show.
 
 use axum::Json;
-use models::db::history::stats::{Grid, stats};
+use models::db::history::stats::{Grid, outline, stats};
 use models::db::{history, overview};
 use models::id::{AssetId, ChannelId};
 use models::time::Timestamp;
@@ -189,7 +189,7 @@ async fn series_of(
     series.method = Method::MinMax;
     series.raw = false;
     series.bucket_s = grid.width_us as f64 / 1e6;
-    let rows = stats(tenant.db(), &[id], from, to, grid).await?;
+    let rows = outline(tenant.db(), &[id], from, to, grid).await?;
     let (data, gap_s) = series::bucketed(&rows, grid.width_us, cadence_s);
     (series.data, series.gap_s) = (data, Some(gap_s));
     Ok(Json(series))

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use axum::Json;
 use models::db::history::moments;
-use models::db::history::stats::{Grid, Level, Stat, stats};
+use models::db::history::stats::{Grid, Level, Stat, outline, stats};
 use models::db::overview;
 use models::id::{AssetId, ChannelId};
 use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -50,6 +51,25 @@ pub enum Statistic {
 }
 
 impl Statistic {
+    /// What is needed of the buckets, and no more.
+    async fn read(
+        self,
+        db: &mut PgConnection,
+        ids: &[ChannelId],
+        from: Timestamp,
+        to: Timestamp,
+        grid: Grid,
+    ) -> Result<Vec<Stat>, sqlx::Error> {
+        match self {
+            Self::Mean | Self::Min | Self::Max | Self::Count | Self::Sum => {
+                outline(db, ids, from, to, grid).await
+            }
+            Self::First | Self::Last | Self::TimeMean | Self::QualityShare => {
+                stats(db, ids, from, to, grid).await
+            }
+        }
+    }
+
     fn of(self, stat: &Stat) -> Option<f64> {
         match self {
             Self::Mean => stat.mean,
@@ -205,7 +225,7 @@ async fn aligned(
         ));
     }
     let ids: Vec<ChannelId> = places.iter().map(|place| place.id).collect();
-    let rows = stats(tenant.db(), &ids, from, to, grid).await?;
+    let rows = query.statistic.read(tenant.db(), &ids, from, to, grid).await?;
     let rows = by_channel(&rows);
     let before = if query.fill == Fill::Previous {
         moments::at(tenant.db(), &ids, &[from], 366 * 86_400 * 1_000_000).await?
@@ -310,7 +330,7 @@ async fn below(
         return Err(Problem::query("step_s", "too many channels × buckets at once"));
     }
     let ids: Vec<ChannelId> = places.iter().map(|place| place.id).collect();
-    let rows = stats(tenant.db(), &ids, from, to, grid).await?;
+    let rows = query.statistic.read(tenant.db(), &ids, from, to, grid).await?;
     let rows = by_channel(&rows);
     places.sort_by(|a, b| (&a.name, &a.unit).cmp(&(&b.name, &b.unit)));
     let data = places

@@ -409,3 +409,36 @@ async fn every_format_of_an_export_holds_every_reading() {
     assert_eq!(String::from_utf8(csv).unwrap().lines().count(), 1);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_tenant_says_how_long_its_readings_are_kept() {
+    let server = Server::start().await;
+    let plant = server.plant("north").await;
+    let token = server.sign_in(&plant.email("admin")).await;
+    let path = "/v1/retention-policies";
+    let set = async |body: Value| server.post(path, &token, body).await;
+    set(json!({ "raw_days": 400, "minute_days": 800 }))
+        .await
+        .expect(200);
+    let all = set(json!({ "kind": "state", "raw_days": 30 })).await.expect(200);
+    assert_eq!(all["policies"].as_array().unwrap().len(), 2);
+    let all = set(json!({ "kind": "state", "raw_days": 60, "hour_days": 60 }))
+        .await
+        .expect(200);
+    assert_eq!(all["policies"][1]["raw_days"], 60);
+    for bad in [
+        json!({ "raw_days": 0 }),
+        json!({ "raw_days": 10, "hour_days": 5 }),
+        json!({ "minute_days": 5 }),
+    ] {
+        set(bad).await.refused(422, "invalid-body");
+    }
+    let other = server.plant("south").await;
+    let stranger = server.sign_in(&other.email("admin")).await;
+    assert_eq!(
+        server.get(path, &stranger).await.expect(200)["policies"],
+        json!([])
+    );
+    assert_eq!(server.get(path, &token).await.expect(200), all);
+    server.stop().await;
+}

@@ -212,6 +212,10 @@ async fn no_function_shows_another_tenants_rows() {
             format!("history_many(ARRAY[{channel}], {range}, 10)"),
         ),
         (
+            "history_outline",
+            format!("history_outline(ARRAY[{channel}], {range}, '1 hour', now(), 'hour')"),
+        ),
+        (
             "history_at",
             format!("history_at(ARRAY[{channel}], ARRAY[now() + interval '1 s'], '1 day')"),
         ),

@@ -167,6 +167,15 @@ async fn compare(connection: &mut PgConnection, channel: ChannelId, tenant: crat
             level,
         };
         let got = stats(&mut tx, &[channel], from, to, grid).await.unwrap();
+        let outlined: Vec<_> = super::stats::outline(&mut tx, &[channel], from, to, grid)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|stat| (stat.ts, stat.n, stat.low, stat.high))
+            .collect();
+        let used = got.iter().filter(|stat| stat.n > 0);
+        let used: Vec<_> = used.map(|stat| (stat.ts, stat.n, stat.low, stat.high)).collect();
+        assert_eq!(outlined, used, "{grid:?}");
         assert_same(
             &got,
             &expected(channel, &rows, from, to, grid),
