@@ -9,8 +9,15 @@ use crate::dispatch;
 pub struct Config {
     /// Seconds between two assessments of an asset; an alarm brings the next one forward.
     pub interval_s: f64,
-    /// Assets that are assessed at the same time by this process.
+    /// Passes within the shortest P-F interval of an asset's failure modes; slow ones are looked at less
+    /// often than every `interval_s`, but at least every `most_interval_s`.
+    pub passes_per_pf: f64,
+    pub most_interval_s: f64,
+    /// Batches of assets that are assessed at the same time by this process, and assets of a batch.
     pub workers: usize,
+    pub batch: usize,
+    /// Mebibytes for windows that are kept between passes; 0 = every pass reads its whole window.
+    pub cache_mib: usize,
     /// Days of history that a baseline may be looked for in.
     pub history_days: f64,
     /// Hours of an asset's first history that are taken as healthy. `baseline_hours` among an asset's
@@ -30,6 +37,13 @@ pub struct Config {
     pub dispatch_every_s: f64,
     /// When an alarm or a prediction makes a ticket.
     pub dispatch: dispatch::Config,
+    /// Days between two trainings of a class's failure model, the days of features it learns from, and
+    /// days between two looks at drift.
+    pub train_every_days: f64,
+    pub train_days: f64,
+    pub drift_every_days: f64,
+    /// Promote a candidate that is better than the champion without asking anybody.
+    pub promote: bool,
     /// Days that every assessment is kept; older ones are thinned to one an hour.
     pub keep_all_days: f64,
     /// Days that the thinned ones are kept.
@@ -68,7 +82,11 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             interval_s: 60.0,
+            passes_per_pf: 20_000.0,
+            most_interval_s: 3600.0,
             workers: 2,
+            batch: 64,
+            cache_mib: 400,
             history_days: 90.0,
             baseline_hours: 48.0,
             features_every_s: 600.0,
@@ -78,6 +96,10 @@ impl Default for Config {
             meter_every_s: 15.0,
             dispatch_every_s: 5.0,
             dispatch: dispatch::Config::default(),
+            train_every_days: 7.0,
+            train_days: 365.0,
+            drift_every_days: 1.0,
+            promote: true,
             keep_all_days: 2.0,
             keep_days: 730.0,
             rollup_every_s: 10.0,
@@ -93,6 +115,11 @@ impl Config {
     pub fn check(&self) -> anyhow::Result<()> {
         let positive = [
             ("interval_s", self.interval_s),
+            ("passes_per_pf", self.passes_per_pf),
+            ("most_interval_s", self.most_interval_s),
+            ("train_every_days", self.train_every_days),
+            ("train_days", self.train_days),
+            ("drift_every_days", self.drift_every_days),
             ("history_days", self.history_days),
             ("baseline_hours", self.baseline_hours),
             ("meter_every_s", self.meter_every_s),
@@ -116,6 +143,11 @@ impl Config {
             (1..=64).contains(&self.workers),
             "analytics.workers = {}: 1 to 64 are possible",
             self.workers
+        );
+        anyhow::ensure!(
+            (1..=1000).contains(&self.batch),
+            "analytics.batch = {}: 1 to 1000 are possible",
+            self.batch
         );
         let p = self.prediction_probability;
         anyhow::ensure!(

@@ -6,9 +6,17 @@
 //! a slower or a time-lapse series gets the same number of steps. All windows look back only: the
 //! features of a row depend on that row and earlier ones (a property test says so).
 //!
+//! The windows are this crate's own ([`kernel`]) inside polars' plan: polars' rolling expressions cost
+//! more for the grouping than for the numbers, and carry rounding from row to row, so that a series that
+//! begins elsewhere gives other bits.
+//!
 //! `z` is the value in spreads of the baseline of the regime the machine was in, null where the
 //! baseline doesn't know the regime. Why a long frame and not a column per channel: the plan then has
 //! the same few expressions for one channel as for those of a hundred assets.
+
+mod kernel;
+
+use std::sync::Arc;
 
 use ndarray::Array2;
 use polars::prelude::*;
@@ -46,6 +54,14 @@ pub struct Input<'a> {
     pub z: &'a [f64],
     /// Steps an hour, for slopes.
     pub steps_per_hour: f64,
+    /// Rows at the end whose features are wanted; a pass needs the last few, training all.
+    pub wanted: usize,
+}
+
+impl Input<'_> {
+    fn wanted(&self) -> usize {
+        self.wanted.min(self.value.len())
+    }
 }
 
 /// The long frame of several series; `series` counts them from 0.
@@ -54,121 +70,120 @@ pub struct Input<'a> {
 /// When polars refuses the columns.
 pub fn frame(inputs: &[Input<'_>]) -> PolarsResult<DataFrame> {
     let rows = inputs.iter().map(|input| input.value.len()).sum();
-    let mut series = Vec::with_capacity(rows);
-    let mut step = Vec::with_capacity(rows);
-    let mut segment = Vec::with_capacity(rows);
-    let mut per_hour = Vec::with_capacity(rows);
+    let mut series: Vec<u32> = Vec::with_capacity(rows);
+    let mut wanted: Vec<bool> = Vec::with_capacity(rows);
+    let (mut step, mut per_hour) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+    let (mut value, mut z) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
     for (number, input) in inputs.iter().enumerate() {
-        let (mut current, mut silent) = (0_u32, 0_usize);
-        for (place, value) in input.value.iter().enumerate() {
-            if value.is_finite() {
-                // Silence longer than the short window: what went before says nothing about now.
-                current += u32::from(silent >= SHORT);
-                silent = 0;
-            } else {
-                silent += 1;
-            }
-            series.push(u32::try_from(number).unwrap_or(u32::MAX));
-            step.push(place as f64);
-            segment.push(current);
-            per_hour.push(input.steps_per_hour);
-        }
+        let n = input.value.len();
+        series.extend(std::iter::repeat_n(u32::try_from(number).unwrap_or(u32::MAX), n));
+        wanted.extend((0..n).map(|place| place + input.wanted() >= n));
+        step.extend((0..n).map(|place| place as f64));
+        per_hour.extend(std::iter::repeat_n(input.steps_per_hour, n));
+        value.extend_from_slice(input.value);
+        z.extend_from_slice(input.z);
     }
-    let value: Float64Chunked = inputs
-        .iter()
-        .flat_map(|input| input.value)
-        .map(|v| v.is_finite().then_some(*v))
-        .collect();
-    let z: Float64Chunked = inputs
-        .iter()
-        .flat_map(|input| input.z)
-        .map(|v| v.is_finite().then_some(*v))
-        .collect();
     DataFrame::new_infer_height(vec![
         Column::new("series".into(), series),
         Column::new("step".into(), step),
-        Column::new("segment".into(), segment),
+        Column::new("wanted".into(), wanted),
         Column::new("steps_per_hour".into(), per_hour),
-        value.with_name("value".into()).into_column(),
-        z.with_name("z".into()).into_column(),
+        Column::new("value".into(), value),
+        Column::new("z".into(), z),
     ])
 }
 
-fn window(size: usize, least: usize) -> RollingOptionsFixedWindow {
-    RollingOptionsFixedWindow {
-        window_size: size,
-        min_periods: least,
-        weights: None,
-        center: false,
-        fn_params: None,
+/// A column of floats in one piece; null becomes NaN.
+fn floats(frame: &DataFrame, name: &str) -> PolarsResult<Vec<f64>> {
+    let column = frame.column(name)?.f64()?;
+    let mut values = Vec::with_capacity(column.len());
+    for chunk in column.downcast_iter() {
+        match chunk.validity().filter(|valid| valid.unset_bits() > 0) {
+            None => values.extend_from_slice(chunk.values().as_slice()),
+            Some(valid) => values.extend(
+                chunk
+                    .values()
+                    .iter()
+                    .zip(valid.iter())
+                    .map(|(value, valid)| if valid { *value } else { f64::NAN }),
+            ),
+        }
     }
+    Ok(values)
 }
 
-/// The features of every row of a long frame (columns `series step segment steps_per_hour value z`).
-/// `slope_long` is the value's least-squares slope per hour through medians of the short window, which
-/// single spikes don't move; `z_short` is such a median too, from at least three steps.
+/// The windows of every series, as a step of the plan: a row for each wanted row.
+fn windows(frame: DataFrame) -> PolarsResult<DataFrame> {
+    let series: Vec<u32> = frame.column("series")?.u32()?.into_no_null_iter().collect();
+    let wanted: Vec<bool> = frame
+        .column("wanted")?
+        .bool()?
+        .iter()
+        .map(|wanted| wanted.unwrap_or(true))
+        .collect();
+    let [value, z, step, per_hour] = [
+        floats(&frame, "value")?,
+        floats(&frame, "z")?,
+        floats(&frame, "step")?,
+        floats(&frame, "steps_per_hour")?,
+    ];
+    let rows = wanted.iter().filter(|wanted| **wanted).count();
+    let (mut own, mut at) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+    let mut columns: Vec<Vec<f64>> = kernel::COLUMNS.iter().map(|_| Vec::with_capacity(rows)).collect();
+    let mut from = 0;
+    for same in series.chunk_by(|a, b| a == b) {
+        let range = from..from + same.len();
+        from = range.end;
+        let asked = wanted[range.clone()].iter().filter(|wanted| **wanted).count();
+        let first = range.end - asked;
+        own.extend_from_slice(&series[first..range.end]);
+        at.extend_from_slice(&step[first..range.end]);
+        let per_hour = per_hour[range.start];
+        for row in kernel::rows(&value[range.clone()], &z[range], per_hour, asked) {
+            columns
+                .iter_mut()
+                .zip(row)
+                .for_each(|(column, number)| column.push(number));
+        }
+    }
+    let mut out = vec![Column::new("series".into(), own), Column::new("step".into(), at)];
+    out.extend(
+        kernel::COLUMNS
+            .iter()
+            .zip(columns)
+            .map(|(name, column)| Column::new((*name).into(), column)),
+    );
+    DataFrame::new_infer_height(out)
+}
+
+/// The features of the wanted rows of a long frame (columns `series step wanted steps_per_hour value z`,
+/// NaN or null where nothing came; NaN in what comes out). `slope_long` is the value's least-squares
+/// slope per hour through medians of the short window, which single spikes don't move; `z_short` is such
+/// a median too, from at least three steps.
 ///
 /// # Errors
 /// When polars refuses an expression.
 pub fn features(frame: LazyFrame) -> PolarsResult<LazyFrame> {
-    let own = [col("series")];
-    let value = || col("value");
-    let (short, long) = (|| window(SHORT, 1), || window(LONG, 1));
-    let first = frame.with_columns([
-        value().rolling_mean(short()).over(&own)?.alias("mean_short"),
-        value().rolling_median(short()).over(&own)?.alias("median_short"),
-        value()
-            .rolling_std(window(SHORT, 2))
-            .over(&own)?
-            .alias("sd_short"),
-        value().rolling_min(short()).over(&own)?.alias("min_short"),
-        value().rolling_max(short()).over(&own)?.alias("max_short"),
-        value().rolling_mean(long()).over(&own)?.alias("mean_long"),
-        value().rolling_std(window(LONG, 2)).over(&own)?.alias("sd_long"),
-        (value().cum_sum(false) / value().cum_count(false).cast(DataType::Float64))
-            .over(&own)?
-            .alias("expanding_mean"),
-        value()
-            .is_not_null()
-            .cast(DataType::Float64)
-            .rolling_sum(long())
-            .over(&own)?
-            .alias("count_long"),
-        col("z")
-            .rolling_median(window(SHORT, 3))
-            .over(&own)?
-            .alias("z_short"),
-    ]);
-    // Where there is no median there must be no step either, or the two means would not match.
-    let at = || {
-        when(col("median_short").is_not_null())
-            .then(col("step"))
-            .otherwise(lit(NULL))
+    let schema = |_: &Schema| -> PolarsResult<SchemaRef> {
+        let mut schema = Schema::default();
+        schema.with_column("series".into(), DataType::UInt32);
+        schema.with_column("step".into(), DataType::Float64);
+        for name in kernel::COLUMNS {
+            schema.with_column(name.into(), DataType::Float64);
+        }
+        Ok(Arc::new(schema))
     };
-    let least = || window(LONG, SHORT * 2);
-    let second = first.with_columns([
-        at().rolling_mean(least()).over(&own)?.alias("t1"),
-        (at() * col("step")).rolling_mean(least()).over(&own)?.alias("t2"),
-        col("median_short").rolling_mean(least()).over(&own)?.alias("x1"),
-        (at() * col("median_short"))
-            .rolling_mean(least())
-            .over(&own)?
-            .alias("tx"),
-        col("z_short")
-            .ewm_mean(EWMOptions {
-                alpha: EWMA_ALPHA,
-                adjust: true,
-                bias: false,
-                min_periods: 1,
-                ignore_nulls: true,
-            })
-            .over([col("series"), col("segment")])?
-            .alias("z_ewma"),
-    ]);
-    let spread = || col("t2") - col("t1") * col("t1");
-    Ok(second
+    let windows = frame.map(
+        windows,
+        AllowedOptimizations::default()
+            & !OptFlags::PREDICATE_PUSHDOWN
+            & !OptFlags::PROJECTION_PUSHDOWN
+            & !OptFlags::SLICE_PUSHDOWN,
+        Some(Arc::new(schema)),
+        Some("windows"),
+    );
+    Ok(windows
         .with_columns([
-            value().alias("last"),
             (col("mean_short") - col("mean_long")).alias("short_minus_long"),
             // A window that has not filled yet is not missing anything.
             (lit(1.0)
@@ -177,10 +192,6 @@ pub fn features(frame: LazyFrame) -> PolarsResult<LazyFrame> {
                         .then(col("step") + lit(1.0))
                         .otherwise(lit(LONG as f64)))
             .alias("missing_long"),
-            when(spread().gt(lit(0.5)))
-                .then((col("tx") - col("t1") * col("x1")) / spread() * col("steps_per_hour"))
-                .otherwise(lit(NULL))
-                .alias("slope_long"),
         ])
         .select(
             [col("series"), col("step")]
@@ -206,61 +217,52 @@ pub fn table(inputs: &[Input<'_>]) -> PolarsResult<DataFrame> {
 pub fn matrix(table: &DataFrame, names: &[&str]) -> PolarsResult<Array2<f64>> {
     let mut matrix = Array2::from_elem((table.height(), names.len()), f64::NAN);
     for (place, name) in names.iter().enumerate() {
-        let column = table.column(name)?.f64()?;
-        let mut target = matrix.column_mut(place);
-        let mut row = 0;
-        for chunk in column.downcast_iter() {
-            match chunk.validity().filter(|valid| valid.unset_bits() > 0) {
-                None => chunk
-                    .values()
-                    .iter()
-                    .enumerate()
-                    .for_each(|(i, value)| target[row + i] = *value),
-                Some(valid) => {
-                    chunk
-                        .values()
-                        .iter()
-                        .zip(valid.iter())
-                        .enumerate()
-                        .for_each(|(i, (value, valid))| {
-                            if valid {
-                                target[row + i] = *value;
-                            }
-                        })
-                }
-            }
-            row += chunk.values().len();
-        }
+        let column = floats(table, name)?;
+        matrix
+            .column_mut(place)
+            .iter_mut()
+            .zip(column)
+            .for_each(|(to, from)| *to = from);
     }
     Ok(matrix)
 }
 
-/// A table cut into its series: features of each step, by the place of a name in [`NAMES`].
+/// The features of one series: the wanted rows of each, by the place of a name in [`NAMES`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeriesFeatures {
     columns: Vec<Vec<f64>>,
+    value: Vec<f64>,
+    z: Vec<f64>,
 }
 
 impl SeriesFeatures {
     /// # Errors
     /// When polars does.
     pub fn compute(inputs: &[Input<'_>]) -> PolarsResult<Vec<Self>> {
-        let matrix = matrix(&table(inputs)?, NAMES)?;
+        let table = table(inputs)?;
+        let columns = NAMES
+            .iter()
+            .map(|name| floats(&table, name))
+            .collect::<PolarsResult<Vec<_>>>()?;
         let mut from = 0;
         Ok(inputs
             .iter()
             .map(|input| {
-                let rows = from..from + input.value.len();
+                let rows = from..from + input.wanted();
                 from = rows.end;
-                let columns = (0..NAMES.len())
-                    .map(|place| matrix.slice(ndarray::s![rows.clone(), place]).to_vec())
-                    .collect();
-                Self { columns }
+                Self {
+                    columns: columns
+                        .iter()
+                        .map(|column| column[rows.clone()].to_vec())
+                        .collect(),
+                    value: input.value.to_vec(),
+                    z: input.z.to_vec(),
+                }
             })
             .collect())
     }
 
-    /// A feature at every step; empty for a name that isn't one.
+    /// A feature at every wanted row; empty for a name that isn't one.
     pub fn column(&self, name: &str) -> &[f64] {
         NAMES
             .iter()
@@ -277,6 +279,21 @@ impl SeriesFeatures {
             .take(SHORT)
             .copied()
             .find(|value| value.is_finite())
+    }
+
+    /// Steps of the series.
+    pub fn steps(&self) -> usize {
+        self.value.len()
+    }
+
+    /// `z_short` at any step of the series.
+    pub fn z_short(&self, step: usize) -> f64 {
+        kernel::short_median(&self.z, step, 3)
+    }
+
+    /// `median_short` at any step of the series.
+    pub fn median_short(&self, step: usize) -> f64 {
+        kernel::short_median(&self.value, step, 1)
     }
 }
 

@@ -14,6 +14,7 @@ pub mod detect;
 pub mod dispatch;
 pub mod features;
 pub mod health;
+pub mod learn;
 pub mod meter;
 mod metrics;
 pub mod predict;
@@ -69,6 +70,10 @@ pub async fn run(config: Config, pool: PgPool, shutdown: CancellationToken) -> a
     supervisor.spawn(
         "rollup",
         rollup::run(config.clone(), pool.clone(), shutdown.clone()),
+    );
+    supervisor.spawn(
+        "train",
+        learn::schedule::run(config.clone(), pool.clone(), shutdown.clone()),
     );
     supervisor.spawn("retention", retention::run(config, pool, shutdown));
     supervisor.run(STOP_WITHIN).await

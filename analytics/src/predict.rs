@@ -2,9 +2,9 @@
 //! every pass; whether it is published, kept quiet or expires is judged by `models::prediction`.
 
 use models::assessment::Assessment;
-use models::db::prediction::{self as db, Filter, Score, Scored};
+use models::db::prediction::{self as db, Score, Scored};
 use models::id::FailureModeId;
-use models::prediction::{Policy, Status};
+use models::prediction::Policy;
 use sqlx::PgConnection;
 
 use crate::config::Config;
@@ -12,34 +12,23 @@ use crate::metrics;
 
 /// Horizon of a prediction, hours.
 pub const HORIZON_H: i32 = 720;
-/// Predictions of one asset that may wait for a planner at once.
-const MOST_OPEN: i64 = 20;
 
-/// Publishes, revises or lets expire what the assessment says.
+/// Publishes, revises or lets expire what the assessment says. `open`: the asset's open predictions over
+/// [`HORIZON_H`], failure mode and probability each.
 ///
 /// # Errors
 /// When the database does.
 pub async fn publish(
     connection: &mut PgConnection,
     assessment: &Assessment,
+    open: &[(Option<FailureModeId>, f64)],
     config: &Config,
 ) -> Result<(), sqlx::Error> {
     let Some(entry) = assessment.p_within(HORIZON_H) else {
         return Ok(());
     };
-    let filter = Filter {
-        statuses: vec![Status::New, Status::InReview, Status::Snoozed],
-        asset: Some(assessment.asset),
-        case: None,
-    };
-    let open: Vec<(Option<FailureModeId>, f64)> = db::list(connection, &filter, None, MOST_OPEN)
-        .await?
-        .into_iter()
-        .filter(|prediction| prediction.horizon_h == HORIZON_H)
-        .map(|prediction| (prediction.failure_mode_id, prediction.probability))
-        .collect();
     let policy = policy(assessment, config);
-    let mode = attribute(assessment.failure_mode, &open);
+    let mode = attribute(assessment.failure_mode, open);
     if entry.p >= policy.clear_below || open.iter().any(|(open, _)| *open == mode) {
         let scored = db::score(
             connection,
@@ -54,10 +43,10 @@ pub async fn publish(
         }
     }
     // What used to look like another mode doesn't any more.
-    for (other, _) in open.into_iter().filter(|(other, _)| *other != mode) {
+    for (other, _) in open.iter().filter(|(other, _)| *other != mode) {
         db::score(
             connection,
-            &score(assessment, other, 0.0, 0.0, entry.p),
+            &score(assessment, *other, 0.0, 0.0, entry.p),
             &policy,
             "analytics",
         )
@@ -115,6 +104,7 @@ mod tests {
     use models::db::fixture::Plant;
     use models::db::testing::TestDatabase;
     use models::id::ModelVersionId;
+    use models::prediction::Status;
     use models::time::Timestamp;
 
     use super::*;
@@ -155,6 +145,7 @@ mod tests {
             tenant: plant.tenant,
             asset,
             model,
+            failure_model: None,
             window_start: at(hours - 24),
             window_end: at(hours),
             assessed_at: at(hours),
@@ -179,7 +170,15 @@ mod tests {
             advice: Advice::default(),
             notes: vec![],
             code_version: "test".into(),
+            inputs: None,
         };
+        async fn told(tx: &mut PgConnection, assessment: &Assessment, config: &Config) {
+            let open = models::db::assessment::open_predictions(tx, &[assessment.asset], HORIZON_H)
+                .await
+                .unwrap();
+            let open: Vec<_> = open.into_iter().map(|(_, mode, p)| (mode, p)).collect();
+            publish(tx, assessment, &open, config).await.unwrap();
+        }
         let pool = database.pool(Role::Analytics);
         let config = Config {
             prediction_probability: 0.5,
@@ -196,9 +195,7 @@ mod tests {
             (9, 0.1, None), // six hours later it is gone
         ] {
             let mut tx = pool.begin().await.unwrap();
-            publish(&mut tx, &assessment(hours, p, life), &config)
-                .await
-                .unwrap();
+            told(&mut tx, &assessment(hours, p, life), &config).await;
             tx.commit().await.unwrap();
             let rows: Vec<(Status, i32)> = sqlx::query_as("SELECT status, revision FROM prediction")
                 .fetch_all(&database.owner)
@@ -226,7 +223,7 @@ mod tests {
                 failure_mode: mode,
                 ..assessment(hours, 0.8, None)
             };
-            publish(&mut tx, &assessment, &config).await.unwrap();
+            told(&mut tx, &assessment, &config).await;
             tx.commit().await.unwrap();
         }
         let rows: Vec<(Option<FailureModeId>, f64)> = sqlx::query_as(

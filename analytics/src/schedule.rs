@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures::stream::{FuturesUnordered, StreamExt};
-use models::db::assessment::{self as db, Claim};
+use models::db::assessment::{self as db, Claim, Pace};
 use models::db::outbox;
+use models::id::AssetId;
 use models::time::Timestamp;
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
@@ -18,7 +19,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::assess::{self, Skipped};
+use crate::assess::{self, Memory, Skipped};
 use crate::config::Config;
 use crate::metrics;
 
@@ -38,6 +39,7 @@ const MOST_BACK_OFF_S: f64 = 3600.0;
 /// Never while the database is only away for a time: that is logged and tried again.
 pub async fn run(config: Config, pool: PgPool, shutdown: CancellationToken) -> anyhow::Result<()> {
     let worker = Uuid::now_v7();
+    let memory = Memory::new(config.cache_mib);
     let mut running = FuturesUnordered::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -58,8 +60,15 @@ pub async fn run(config: Config, pool: PgPool, shutdown: CancellationToken) -> a
         if free == 0 {
             continue;
         }
-        match claim(&pool, worker, free, &config).await {
-            Ok(claims) => running.extend(claims.into_iter().map(|claim| one(&pool, claim, worker, &config))),
+        match claim(&pool, worker, free * config.batch, &config).await {
+            Ok(mut claims) => {
+                // Few assets still use every worker.
+                let each = claims.len().div_ceil(free).clamp(1, config.batch);
+                while !claims.is_empty() {
+                    let some = claims.split_off(claims.len().saturating_sub(each));
+                    running.push(batch(&pool, &memory, some, worker, &config));
+                }
+            }
             Err(error) => tracing::warn!(error = format!("{error:#}"), "can't claim due assets"),
         }
     }
@@ -76,7 +85,11 @@ async fn claim(pool: &PgPool, worker: Uuid, free: usize, config: &Config) -> any
         worker,
         Timestamp::now(),
         limit,
-        config.interval_s,
+        Pace {
+            interval_s: config.interval_s,
+            passes_per_pf: config.passes_per_pf,
+            most_s: config.most_interval_s,
+        },
         LEASE_S,
     )
     .await?)
@@ -93,9 +106,28 @@ async fn sync(pool: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn one(pool: &PgPool, claim: Claim, worker: Uuid, config: &Config) {
+async fn batch(pool: &PgPool, memory: &Memory, claims: Vec<Claim>, worker: Uuid, config: &Config) {
     let began = Instant::now();
-    let outcome = match assess::pass(pool, claim.asset_id, Timestamp::now(), config, Some(worker)).await {
+    let assets: Vec<AssetId> = claims.iter().map(|claim| claim.asset_id).collect();
+    let results = assess::pass_many(pool, memory, &assets, Timestamp::now(), config, Some(worker)).await;
+    // A pass of many is so long for each of them.
+    let each_s = began.elapsed().as_secs_f64() / assets.len().max(1) as f64;
+    for (asset, result) in results {
+        let Some(claim) = claims.iter().find(|claim| claim.asset_id == asset) else {
+            continue;
+        };
+        metrics::pass(settle(pool, claim, worker, result).await, each_s);
+    }
+}
+
+/// Says how a pass ended, and gives the claim of one that failed back.
+async fn settle(
+    pool: &PgPool,
+    claim: &Claim,
+    worker: Uuid,
+    result: anyhow::Result<assess::Passed>,
+) -> &'static str {
+    match result {
         Ok(Ok(_)) => "assessed",
         Ok(Err(Skipped::NoReadings)) => "no_readings",
         Ok(Err(Skipped::LostLease)) => {
@@ -107,14 +139,13 @@ async fn one(pool: &PgPool, claim: Claim, worker: Uuid, config: &Config) {
             let wait_s = (BACK_OFF_S * 2.0_f64.powi(failures.min(20) - 1)).min(MOST_BACK_OFF_S);
             let text = format!("{error:#}");
             tracing::warn!(asset = %claim.asset_id, failures, error = text, wait_s, "assessment failed");
-            if let Err(error) = give_back(pool, &claim, worker, wait_s, &text).await {
+            if let Err(error) = give_back(pool, claim, worker, wait_s, &text).await {
                 // The lease runs out by itself.
                 tracing::warn!(asset = %claim.asset_id, error = format!("{error:#}"), "can't note the failure");
             }
             "failed"
         }
-    };
-    metrics::pass(outcome, began.elapsed().as_secs_f64());
+    }
 }
 
 async fn give_back(

@@ -64,6 +64,43 @@ pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     })
 }
 
+/// A 64-bit digest of numbers and text, the same on every machine: to see whether something changed,
+/// not against somebody who wants it to look unchanged.
+#[derive(Clone, Copy, Debug)]
+pub struct Digest(u64);
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self(0xCBF2_9CE4_8422_2325)
+    }
+}
+
+impl Digest {
+    pub fn word(&mut self, word: u64) {
+        // FNV-1a over words, with the high bits folded back.
+        self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01B3);
+        self.0 ^= self.0 >> 29;
+    }
+
+    /// Every NaN counts as the same.
+    pub fn number(&mut self, number: f64) {
+        self.word(if number.is_nan() {
+            u64::MAX
+        } else {
+            number.to_bits()
+        });
+    }
+
+    pub fn text(&mut self, text: &str) {
+        text.bytes().for_each(|byte| self.word(u64::from(byte)));
+        self.word(0x100);
+    }
+
+    pub fn value(self) -> u64 {
+        self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -19,7 +19,7 @@ pub const MAX_STEPS: i64 = 6000;
 /// Readings that are loaded as they are.
 const MOST_RAW: i64 = 50_000;
 /// The usual step, and the longest one chosen for a channel that is faster.
-const USUAL_STEP_S: i64 = 600;
+pub const USUAL_STEP_S: i64 = 600;
 
 /// One channel on the grid, NaN where nothing came.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,13 +54,20 @@ impl Series {
         self.channel.label.as_deref().unwrap_or(&self.channel.name)
     }
 
-    /// Sums up readings in order of time.
-    fn fill(&mut self, first_step: i64, step_s: i64, ts: &[Timestamp], values: &[f64]) {
+    /// Sums up readings in order of time. Steps before place `stays` are left as they are.
+    pub(crate) fn fill(
+        &mut self,
+        first_step: i64,
+        step_s: i64,
+        stays: usize,
+        ts: &[Timestamp],
+        values: &[f64],
+    ) {
         for (at, value) in ts.iter().zip(values) {
             let step = at.micros().div_euclid(step_s * 1_000_000) - first_step;
             let Some(place) = usize::try_from(step)
                 .ok()
-                .filter(|place| *place < self.mean.len())
+                .filter(|place| (stays..self.mean.len()).contains(place))
             else {
                 continue;
             };
@@ -73,7 +80,7 @@ impl Series {
             self.high[place] = self.high[place].max(*value);
             self.last[place] = *value;
         }
-        for (mean, n) in self.mean.iter_mut().zip(&self.count) {
+        for (mean, n) in self.mean.iter_mut().zip(&self.count).skip(stays) {
             if *n > 1 {
                 *mean /= f64::from(*n);
             }
@@ -135,6 +142,23 @@ impl Window {
 
     pub fn hours(&self, steps: usize) -> f64 {
         steps as f64 * self.step_s as f64 / 3600.0
+    }
+
+    /// Changes when a reading of the window does, or one comes late.
+    pub fn digest(&self) -> u64 {
+        let mut digest = stats::Digest::default();
+        digest.word(self.first_step.unsigned_abs());
+        for series in &self.series {
+            digest.word(series.channel.id.0.unsigned_abs().into());
+            series.mean.iter().for_each(|value| digest.number(*value));
+            // One reading a step is its own extreme.
+            for place in (0..series.count.len()).filter(|place| series.count[*place] > 1) {
+                digest.number(series.low[place]);
+                digest.number(series.high[place]);
+                digest.number(series.last[place]);
+            }
+        }
+        digest.value()
     }
 
     /// The first `steps` steps, for a baseline.
@@ -221,7 +245,7 @@ pub async fn load(
     if let Some(raw) = db::raw(connection, &ids, just_before, end, MOST_RAW).await? {
         for columns in raw {
             if let Some(series) = window.series_mut(columns.channel_id) {
-                series.fill(first_step, step_s, &columns.ts, &columns.value);
+                series.fill(first_step, step_s, 0, &columns.ts, &columns.value);
             }
         }
         return Ok(window);

@@ -70,6 +70,8 @@ pub struct Assessment {
     pub tenant: TenantId,
     pub asset: AssetId,
     pub model: ModelVersionId,
+    /// The model of the class's failures, where one was promoted.
+    pub failure_model: Option<ModelVersionId>,
     pub window_start: Timestamp,
     /// Event time of the newest reading it saw.
     pub window_end: Timestamp,
@@ -88,6 +90,8 @@ pub struct Assessment {
     pub advice: Advice,
     pub notes: Vec<String>,
     pub code_version: String,
+    /// What else it rests on, to compute it again: facts of the register, digests of window and class.
+    pub inputs: Option<serde_json::Value>,
 }
 
 impl Assessment {

@@ -1,22 +1,27 @@
 //! From what was read to what it means. Pure.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
+
 use models::alarm::{Machine, Rule};
 use models::artifact::{Card, Envelope};
 use models::assessment::Assessment;
-use models::db::assessment::{AssetFacts, Features, NO_MODEL, Previous};
+use models::db::assessment::{AssetFacts, FeatureRow, NO_MODEL, Previous};
+use models::id::ModelVersionId;
 use models::reading::Quality;
 use models::time::Timestamp;
-use serde_json::Value;
+use serde_json::json;
 
 use super::CODE_VERSION;
-use super::load::{Inputs, Model};
+use super::load::{ClassFacts, Inputs, Model};
 use crate::advise::{Situation, advise};
 use crate::alarms;
-use crate::detect::baseline::ChannelBaseline;
-use crate::detect::{Baseline, Detection, detect};
-use crate::features::{LONG, NAMES};
+use crate::detect::{Baseline, Detection, judge};
+use crate::features::{LONG, NAMES, SHORT, SeriesFeatures};
 use crate::health::{self, Kind, Reason, severity};
+use crate::learn;
 use crate::prognosis::{self, LifeFacts};
+use crate::window::Window;
 
 /// What a pass found, ready to be written.
 #[derive(Clone, Debug)]
@@ -25,57 +30,139 @@ pub struct Outcome {
     pub assessment: Assessment,
     pub previous: Option<Previous>,
     pub learned: Option<(Envelope, Card)>,
-    pub features: Features,
+    pub features: Option<FeatureRow>,
     /// Rules with the value each is to be judged by.
     pub judged: Vec<(Rule, Machine, (Timestamp, f64, Quality))>,
+}
+
+impl Outcome {
+    /// What was not assessed since the pass before: from its window's end to this one's.
+    pub fn gap(&self) -> Option<(Timestamp, Timestamp)> {
+        let from = match (&self.learned, self.previous) {
+            (_, Some(previous)) => Some(previous.window_end),
+            (Some((_, card)), None) => Some(card.data_to),
+            (None, None) => None,
+        };
+        from.map(|from| (from, self.assessment.window_end))
+    }
 }
 
 /// # Errors
 /// When features can't be computed or the model can't be sealed.
 pub fn compute(inputs: Inputs) -> anyhow::Result<Outcome> {
+    compute_many(vec![inputs])
+        .pop()
+        .unwrap_or_else(|| Err(anyhow::anyhow!("nothing was computed")))
+}
+
+/// An asset on its way: its baseline is there, its features not yet.
+struct Begun {
+    inputs: Inputs,
+    model: ModelVersionId,
+    baseline: Option<Arc<Baseline>>,
+    learned: Option<(Envelope, Card)>,
+    notes: Vec<String>,
+}
+
+/// As [`compute`] for several assets, whose features are computed in one table. In their order.
+pub fn compute_many(inputs: Vec<Inputs>) -> Vec<anyhow::Result<Outcome>> {
+    let begun: Vec<anyhow::Result<Begun>> = inputs.into_iter().map(begin).collect();
+    let machines: Vec<(&Baseline, &Window)> = begun
+        .iter()
+        .flatten()
+        .filter_map(|begun| Some((begun.baseline.as_deref()?, &begun.inputs.window)))
+        .collect();
+    let mut features = match Baseline::features_of(&machines, SHORT) {
+        Ok(features) => features.into_iter(),
+        Err(error) => {
+            let text = format!("{error:#}");
+            return begun
+                .iter()
+                .map(|_| Err(anyhow::anyhow!("features: {text}")))
+                .collect();
+        }
+    };
+    begun
+        .into_iter()
+        .map(|begun| {
+            let begun = begun?;
+            let own = begun.baseline.is_some().then(|| features.next()).flatten();
+            finish(begun, own)
+        })
+        .collect()
+}
+
+fn begin(mut inputs: Inputs) -> anyhow::Result<Begun> {
+    let mut notes = Vec::new();
+    let (model, baseline, learned) = match std::mem::replace(&mut inputs.model, Model::None) {
+        Model::None => (NO_MODEL, None, None),
+        Model::Stored(id, baseline) => (id, Some(baseline), None),
+        Model::Learn { window, provisional } => match Baseline::learn(&window) {
+            Ok(mut baseline) => {
+                baseline.provisional = provisional;
+                let sealed = (Envelope::seal(&baseline)?, baseline.card(provisional));
+                (NO_MODEL, Some(Arc::new(baseline)), Some(sealed))
+            }
+            Err(error) => {
+                notes.push(error.to_string());
+                notes.push(format!(
+                    "cold start: nothing is compared with a healthy past yet; probabilities rest on class {} alone",
+                    inputs.facts.class_name
+                ));
+                (NO_MODEL, None, None)
+            }
+        },
+    };
+    if let Some(baseline) = baseline.as_ref().filter(|baseline| baseline.provisional) {
+        notes.push(format!(
+            "the baseline is provisional: {} of history so far",
+            health::duration(baseline.steps as f64 * baseline.step_s as f64 / 3600.0)
+        ));
+    }
+    Ok(Begun {
+        inputs,
+        model,
+        baseline,
+        learned,
+        notes,
+    })
+}
+
+fn finish(begun: Begun, features: Option<Vec<SeriesFeatures>>) -> anyhow::Result<Outcome> {
+    let Begun {
+        inputs,
+        model,
+        baseline,
+        learned,
+        mut notes,
+    } = begun;
     let Inputs {
         facts,
-        modes,
-        lives,
-        model,
+        class,
+        model: _,
         window,
         newest,
         rules,
         previous,
         now,
     } = inputs;
-    let mut notes = Vec::new();
-    let (model_id, baseline, learned) = match model {
-        Model::Stored(id, baseline) => (id, Some(*baseline), None),
-        Model::Learn { window, provisional } => {
-            match Baseline::learn(&window) {
-                Ok(baseline) => {
-                    let sealed = (Envelope::seal(&baseline)?, baseline.card(provisional));
-                    if provisional {
-                        notes.push(format!(
-                            "the baseline is provisional: {} of history so far",
-                            health::duration(window.hours(window.steps))
-                        ));
-                    }
-                    (NO_MODEL, Some(baseline), Some(sealed))
-                }
-                Err(error) => {
-                    notes.push(error.to_string());
-                    notes.push("baselines of the class are not used yet: life data, usage and alarms alone are judged".to_owned());
-                    (NO_MODEL, None, None)
-                }
-            }
-        }
-    };
+    let modes = &class.modes;
     let detection = baseline
+        .as_deref()
+        .zip(features)
+        .map(|(baseline, features)| judge(baseline, &window, features));
+    let life = life_facts(&facts, &class, &window.end);
+    let row = detection.as_ref().map(|detection| vector(detection, &window));
+    let foreseen = class
+        .failure_model
         .as_ref()
-        .map(|baseline| detect(baseline, &window))
-        .transpose()?;
-    let life = life_facts(&facts, lives, &window.end);
+        .zip(row.as_ref())
+        .map(|((_, model), row)| model.foresee(&learn::named(row, &facts)));
     let prognosis = prognosis::prognose(
         &life,
-        &modes,
+        modes,
         detection.as_ref().map(|detection| (detection, &window)),
+        foreseen.as_ref(),
     );
     let mut reasons = detection.as_ref().map(health::reasons).unwrap_or_default();
     reasons.extend(prognosis.reasons);
@@ -103,10 +190,25 @@ pub fn compute(inputs: Inputs) -> anyhow::Result<Outcome> {
         mode: prognosis.mode.map(|place| &modes[place]),
         downtime_cost_per_h: facts.downtime_cost_per_h,
     });
+    let features = row.map(|row| FeatureRow {
+        tenant: facts.tenant_id,
+        asset: facts.asset_id,
+        window_start: window.start(),
+        window_end: window.end,
+        features: json_text(&row, &facts, detection.as_ref()),
+    });
+    let inputs = json!({
+        "facts": facts,
+        "window": format!("{:016x}", window.digest()),
+        "class": format!("{:016x}", class_digest(&class)),
+        "step_s": window.step_s,
+        "steps": window.steps,
+    });
     let assessment = Assessment {
         tenant: facts.tenant_id,
         asset: facts.asset_id,
-        model: model_id,
+        model,
+        failure_model: class.failure_model.as_ref().map(|(id, _)| *id),
         window_start: window.start(),
         window_end: window.end,
         assessed_at: now,
@@ -121,12 +223,8 @@ pub fn compute(inputs: Inputs) -> anyhow::Result<Outcome> {
         advice,
         notes,
         code_version: CODE_VERSION.to_owned(),
+        inputs: Some(inputs),
     };
-    let features = detection
-        .as_ref()
-        .zip(baseline.as_ref())
-        .map(|(d, b)| features(d, &b.channels, &facts))
-        .unwrap_or_default();
     let judged = alarms::samples(rules, &assessment, detection.as_ref(), &newest, now);
     Ok(Outcome {
         assessment,
@@ -137,7 +235,74 @@ pub fn compute(inputs: Inputs) -> anyhow::Result<Outcome> {
     })
 }
 
-fn life_facts(facts: &AssetFacts, lives: Vec<crate::reliability::Life>, at: &Timestamp) -> LifeFacts {
+/// A number that changes when what is known of the class does: its lives and its failure modes.
+pub(super) fn class_digest(class: &ClassFacts) -> u64 {
+    let mut digest = crate::stats::Digest::default();
+    for life in class.lives.lives() {
+        digest.number(life.age());
+        digest.word(u64::from(life.is_failure()));
+    }
+    digest.text(&serde_json::to_string(&class.modes).unwrap_or_default());
+    digest.value()
+}
+
+/// The features at the window's end: a channel's name and its numbers in the order of [`NAMES`], as
+/// precise as they are stored.
+fn vector(detection: &Detection, window: &Window) -> Vec<(String, Vec<f64>)> {
+    detection
+        .features
+        .iter()
+        .map(|(channel, features)| {
+            let name = window
+                .series
+                .iter()
+                .find(|series| series.channel.id == *channel)
+                .map_or_else(|| channel.to_string(), |series| series.channel.name.clone());
+            let numbers = NAMES
+                .iter()
+                .map(|name| features.latest(name).map_or(f64::NAN, learn::stored))
+                .collect();
+            (name, numbers)
+        })
+        .collect()
+}
+
+/// The row of the feature table. Written by hand: it is most of what a pass writes.
+fn json_text(row: &[(String, Vec<f64>)], facts: &AssetFacts, detection: Option<&Detection>) -> String {
+    let mut text = String::with_capacity(64 + row.len() * (16 + NAMES.len() * 11));
+    text.push('{');
+    for (name, numbers) in row {
+        let _ = write!(text, "{}:[", serde_json::Value::from(name.as_str()));
+        for (place, number) in numbers.iter().enumerate() {
+            if place > 0 {
+                text.push(',');
+            }
+            if number.is_finite() {
+                let _ = write!(text, "{}", *number as f32);
+            } else {
+                text.push_str("null");
+            }
+        }
+        text.push_str("],");
+    }
+    let regime = detection.and_then(|detection| detection.regime);
+    let regime = regime.map_or_else(|| "null".to_owned(), |regime| regime.to_string());
+    let _ = write!(text, "\"regime\":{regime}");
+    for (name, value) in learn::asset_features(facts) {
+        match value.filter(|value| value.is_finite()) {
+            Some(value) => {
+                let _ = write!(text, ",\"{name}\":{}", value as f32);
+            }
+            None => {
+                let _ = write!(text, ",\"{name}\":null");
+            }
+        }
+    }
+    text.push('}');
+    text
+}
+
+fn life_facts(facts: &AssetFacts, class: &ClassFacts, at: &Timestamp) -> LifeFacts {
     let since_new_h = facts
         .installed_at
         .map(|installed| at.seconds_since(installed) / 3600.0)
@@ -169,7 +334,7 @@ fn life_facts(facts: &AssetFacts, lives: Vec<crate::reliability::Life>, at: &Tim
         class: facts.class_name.clone(),
         shape: facts.weibull_shape,
         scale_h: facts.weibull_scale_h,
-        lives,
+        lives: class.lives.clone(),
         age,
         in_use,
     }
@@ -229,28 +394,4 @@ fn register_reasons(facts: &AssetFacts) -> Vec<Reason> {
         format!("{} error events within 24 h", facts.errors_24h),
     );
     reasons
-}
-
-/// The features of the window's end by name, for the feature table.
-fn features(detection: &Detection, channels: &[ChannelBaseline], facts: &AssetFacts) -> Features {
-    let mut features = Features::new();
-    let number = |value: Option<f64>| {
-        value
-            .and_then(serde_json::Number::from_f64)
-            .map_or(Value::Null, Value::Number)
-    };
-    for (channel, series) in &detection.features {
-        for name in NAMES {
-            features.insert(format!("{channel}.{name}"), number(series.latest(name)));
-        }
-    }
-    debug_assert_eq!(detection.features.len(), channels.len());
-    features.insert(
-        "regime".to_owned(),
-        number(detection.regime.map(|regime| regime as f64)),
-    );
-    features.insert("errors_24h".to_owned(), number(Some(facts.errors_24h as f64)));
-    features.insert("errors_7d".to_owned(), number(Some(facts.errors_7d as f64)));
-    features.insert("running_h".to_owned(), number(facts.running_h));
-    features
 }

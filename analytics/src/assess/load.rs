@@ -1,29 +1,37 @@
 //! What a pass reads.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use anyhow::Context;
 use models::alarm::{Machine, Rule};
 use models::asset::ChannelKind;
 use models::db::assessment::{self as db, AssetChannel, AssetFacts, ModeFacts, Previous};
-use models::id::{AssetId, ChannelId, ModelVersionId};
+use models::id::{AlarmRuleId, AssetClassId, AssetId, ChannelId, ModelVersionId};
 use models::time::Timestamp;
 use sqlx::PgConnection;
 
+use super::cache::{Kept, Memory};
 use crate::config::Config;
 use crate::detect::Baseline;
 use crate::detect::baseline::LEAST_STEPS;
 use crate::features::LONG;
+use crate::learn::FailureModel;
+use crate::prognosis::life::ClassLives;
 use crate::reliability::Life;
 use crate::window::{self, Window};
 
 /// Name of the baseline among the model versions.
 pub const BASELINE: &str = "baseline";
-/// Steps of a pass: twice the long window, so that "for how long" can be told.
-const PASS_STEPS: i64 = 2 * LONG as i64;
+/// Steps of a pass: two thirds more than the long window, so that "for how long" can be told.
+pub(super) const PASS_STEPS: i64 = LONG as i64 * 5 / 3;
 
 /// The model a pass works with.
 #[derive(Clone, Debug)]
 pub enum Model {
-    Stored(ModelVersionId, Box<Baseline>),
+    /// Nothing to compare with: the register and life data alone.
+    None,
+    Stored(ModelVersionId, Arc<Baseline>),
     /// To be learned from this window; provisional while the history is shorter than wanted.
     Learn {
         window: Window,
@@ -31,12 +39,31 @@ pub enum Model {
     },
 }
 
+impl Model {
+    /// Seconds of a step of the windows it works with.
+    fn step_s(&self) -> i64 {
+        match self {
+            Self::None => window::USUAL_STEP_S,
+            Self::Stored(_, baseline) => baseline.step_s,
+            Self::Learn { window, .. } => window.step_s,
+        }
+    }
+}
+
+/// What is known of a class of assets at a full hour.
+#[derive(Debug)]
+pub struct ClassFacts {
+    pub modes: Vec<ModeFacts>,
+    pub lives: Arc<ClassLives>,
+    /// The model of its failures that was promoted, if there is one.
+    pub failure_model: Option<(ModelVersionId, FailureModel)>,
+}
+
 /// Everything that [`super::compute`] needs.
 #[derive(Clone, Debug)]
 pub struct Inputs {
     pub facts: AssetFacts,
-    pub modes: Vec<ModeFacts>,
-    pub lives: Vec<Life>,
+    pub class: Arc<ClassFacts>,
     pub model: Model,
     pub window: Window,
     pub newest: Vec<(ChannelId, Timestamp)>,
@@ -46,12 +73,112 @@ pub struct Inputs {
     pub now: Timestamp,
 }
 
+/// Lives are counted up to the full hour before the window's end, so that one count serves all assets
+/// of a class and a repeated pass finds the same.
+fn class_moment(end: Timestamp) -> Timestamp {
+    Timestamp::from_micros(end.micros().div_euclid(3_600_000_000) * 3_600_000_000)
+}
+
+/// # Errors
+/// When the database does, or the promoted model can't be read.
+pub(super) async fn class_facts(
+    connection: &mut PgConnection,
+    memory: &Memory,
+    facts: &AssetFacts,
+    end: Timestamp,
+) -> anyhow::Result<Arc<ClassFacts>> {
+    let (class, at): (AssetClassId, Timestamp) = (facts.class_id, class_moment(end));
+    if let Some(known) = memory.class(class, at) {
+        return Ok(known);
+    }
+    let modes = db::failure_modes(connection, class).await?;
+    let lives = db::class_lives(connection, class, at).await?;
+    let lives: Vec<Life> = lives
+        .into_iter()
+        .filter(|(age, _)| *age > 0.0)
+        .map(|(age, failed)| {
+            if failed {
+                Life::Failed(age)
+            } else {
+                Life::Suspended(age)
+            }
+        })
+        .collect();
+    let stored = db::champion(
+        connection,
+        facts.tenant_id,
+        FailureModel::NAME,
+        &class.to_string(),
+    )
+    .await?;
+    let failure_model = stored
+        .map(|stored| Ok::<_, anyhow::Error>((stored.id, stored.artifact.open()?)))
+        .transpose()
+        .with_context(|| format!("the failure model of class {}", facts.class_name))?;
+    let found = Arc::new(ClassFacts {
+        modes,
+        lives: Arc::new(lives.into()),
+        failure_model,
+    });
+    memory.keep_class(class, at, found.clone());
+    Ok(found)
+}
+
+/// A stored baseline by its id, opened once.
+pub(super) async fn baselines(
+    connection: &mut PgConnection,
+    memory: &Memory,
+    ids: &[ModelVersionId],
+) -> anyhow::Result<HashMap<ModelVersionId, Arc<Baseline>>> {
+    let mut found: HashMap<_, _> = ids
+        .iter()
+        .filter_map(|id| Some((*id, memory.baseline(*id)?)))
+        .collect();
+    let missing: Vec<ModelVersionId> = ids.iter().copied().filter(|id| !found.contains_key(id)).collect();
+    if !missing.is_empty() {
+        for stored in db::models_by_id(connection, &missing).await? {
+            let baseline: Arc<Baseline> = Arc::new(
+                stored
+                    .artifact
+                    .open()
+                    .with_context(|| format!("the stored baseline {}", stored.id))?,
+            );
+            memory.keep_baseline(stored.id, baseline.clone());
+            found.insert(stored.id, baseline);
+        }
+    }
+    Ok(found)
+}
+
+/// A provisional baseline grows with the history, but never learns from an alarm.
+pub(super) fn grows(
+    baseline: &Baseline,
+    facts: &AssetFacts,
+    previous: Option<Previous>,
+    end: Timestamp,
+    config: &Config,
+) -> bool {
+    let span_h = baseline.to.seconds_since(baseline.from) / 3600.0;
+    let longer = end.seconds_since(baseline.from) / 3600.0 >= 2.0 * span_h;
+    let full = span_h >= 0.95 * baseline_span_h(baseline_hours(facts, config), baseline.step_s);
+    let calm = previous.is_some_and(|previous| previous.anomaly.is_some_and(|anomaly| anomaly < 1.0));
+    !full && longer && calm
+}
+
+fn baseline_hours(facts: &AssetFacts, config: &Config) -> f64 {
+    facts
+        .baseline_hours
+        .filter(|hours| *hours > 0.0)
+        .unwrap_or(config.baseline_hours)
+}
+
 /// `None`: the asset has no readings yet.
 ///
 /// # Errors
 /// When the asset doesn't exist, or the database does.
 pub async fn load(
     connection: &mut PgConnection,
+    memory: &Memory,
     asset: AssetId,
     now: Timestamp,
     config: &Config,
@@ -65,37 +192,21 @@ pub async fn load(
     let facts = db::asset_facts(connection, asset, end)
         .await?
         .with_context(|| format!("no asset {asset}"))?;
-    let modes = db::failure_modes(connection, facts.class_id).await?;
-    let lives = db::class_lives(connection, facts.class_id, end).await?;
-    let lives = lives.into_iter().filter(|(age, _)| *age > 0.0);
-    let lives = lives
-        .map(|(age, failed)| {
-            if failed {
-                Life::Failed(age)
-            } else {
-                Life::Suspended(age)
-            }
-        })
-        .collect();
-
+    let class = class_facts(connection, memory, &facts, end).await?;
     let previous = db::previous(connection, asset, end).await?;
-    let stored = db::champion(connection, facts.tenant_id, BASELINE, &asset.to_string()).await?;
-    let hours = facts
-        .baseline_hours
-        .filter(|hours| *hours > 0.0)
-        .unwrap_or(config.baseline_hours);
+    let scope = [(facts.tenant_id, asset.to_string())];
+    let stored = db::champion_ids(connection, BASELINE, &scope).await?.pop();
+    let hours = baseline_hours(&facts, config);
     let model = match stored {
-        Some(stored) => {
-            let baseline: Baseline = stored.artifact.open().context("the stored baseline")?;
-            let span_h = baseline.to.seconds_since(baseline.from) / 3600.0;
-            let longer = end.seconds_since(baseline.from) / 3600.0 >= 2.0 * span_h;
-            let full = span_h >= 0.95 * baseline_span_h(hours, baseline.step_s);
-            let calm = previous.is_some_and(|previous| previous.anomaly.is_some_and(|anomaly| anomaly < 1.0));
-            // A provisional baseline grows with the history, but never learns from an alarm.
-            if !full && longer && calm {
+        Some((_, id)) => {
+            let baseline = baselines(connection, memory, &[id])
+                .await?
+                .remove(&id)
+                .context("the champion of the baselines is gone")?;
+            if grows(&baseline, &facts, previous, end, config) {
                 learn(connection, &channels, baseline.from, end, hours).await?
             } else {
-                Model::Stored(stored.id, Box::new(baseline))
+                Model::Stored(id, baseline)
             }
         }
         None => {
@@ -106,34 +217,37 @@ pub async fn load(
             learn(connection, &channels, first, end, hours).await?
         }
     };
-    let step_s = match &model {
-        Model::Stored(_, baseline) => baseline.step_s,
-        Model::Learn { window, .. } => window.step_s,
-    };
+    let step_s = model.step_s();
     let from = end.plus_seconds(-((PASS_STEPS - 1) * step_s) as f64);
     let window = window::load(connection, &channels, from, end, step_s).await?;
+    memory.keep(asset, Kept::pack(&window, &newest, now));
 
     let rules = models::db::alarm::rules_for_asset(connection, asset).await?;
     let rule_ids: Vec<_> = rules.iter().map(|rule| rule.id).collect();
     let mut machines = models::db::alarm::latest_machines(connection, &rule_ids).await?;
-    let rules = rules
+    Ok(Some(Inputs {
+        facts,
+        class,
+        model,
+        window,
+        newest,
+        rules: with_machines(rules, &mut machines),
+        previous,
+        now,
+    }))
+}
+
+pub(super) fn with_machines(
+    rules: Vec<Rule>,
+    machines: &mut HashMap<AlarmRuleId, Machine>,
+) -> Vec<(Rule, Machine)> {
+    rules
         .into_iter()
         .map(|rule| {
             let machine = machines.remove(&rule.id).unwrap_or_default();
             (rule, machine)
         })
-        .collect();
-    Ok(Some(Inputs {
-        facts,
-        modes,
-        lives,
-        model,
-        window,
-        newest,
-        rules,
-        previous,
-        now,
-    }))
+        .collect()
 }
 
 /// Hours of healthy history that are wanted: as configured, or what a slow channel needs.

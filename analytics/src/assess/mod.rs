@@ -13,8 +13,11 @@
 //! assessed after the newest one, a few dozen at most, so that people see how it came to this. They
 //! raise no alarms: what they would tell is over.
 
+mod batch;
+mod cache;
 mod compute;
 mod load;
+mod recompute;
 mod write;
 
 use models::assessment::Assessment;
@@ -23,8 +26,11 @@ use models::time::Timestamp;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-pub use compute::{Outcome, compute};
-pub use load::{Inputs, Model, load};
+pub use batch::pass_many;
+pub use cache::Memory;
+pub use compute::{Outcome, compute, compute_many};
+pub use load::{ClassFacts, Inputs, Model, load};
+pub use recompute::{Recomputed, recompute};
 pub use write::write;
 
 use crate::config::Config;
@@ -40,6 +46,9 @@ pub enum Skipped {
     LostLease,
 }
 
+/// How a pass ended that had no fault.
+pub type Passed = Result<Assessment, Skipped>;
+
 /// Assesses one asset as of `now` (readings after it are not seen) and stores the result.
 ///
 /// # Errors
@@ -49,8 +58,8 @@ pub async fn assess_once(
     asset: AssetId,
     now: Timestamp,
     config: &Config,
-) -> anyhow::Result<Result<Assessment, Skipped>> {
-    pass(pool, asset, now, config, None).await
+) -> anyhow::Result<Passed> {
+    pass(pool, &Memory::new(0), asset, now, config, None).await
 }
 
 /// As [`assess_once`], for a worker that holds the asset's claim: it is given back in the same
@@ -60,28 +69,21 @@ pub async fn assess_once(
 /// As [`assess_once`].
 pub async fn pass(
     pool: &PgPool,
+    memory: &Memory,
     asset: AssetId,
     now: Timestamp,
     config: &Config,
     worker: Option<Uuid>,
-) -> anyhow::Result<Result<Assessment, Skipped>> {
+) -> anyhow::Result<Passed> {
     let inputs = {
         let mut connection = pool.acquire().await?;
-        load(&mut connection, asset, now, config).await?
+        load(&mut connection, memory, asset, now, config).await?
     };
-    let mut gap = None;
     let outcome = match inputs {
         Some(inputs) => Some(tokio::task::spawn_blocking(move || compute(inputs)).await??),
         None => None,
     };
-    if let Some(outcome) = &outcome {
-        let from = match (&outcome.learned, outcome.previous) {
-            (_, Some(previous)) => Some(previous.window_end),
-            (Some((_, card)), None) => Some(card.data_to),
-            (None, None) => None,
-        };
-        gap = from.map(|from| (from, outcome.assessment.window_end));
-    }
+    let gap = outcome.as_ref().and_then(Outcome::gap);
     let mut transaction = pool.begin().await?;
     let assessment = match outcome {
         Some(outcome) => Ok(write(&mut transaction, outcome, config).await?),
@@ -100,8 +102,19 @@ pub async fn pass(
     Ok(assessment)
 }
 
+/// A note that belongs to the pass that tried to learn, and to no other.
+fn about_learning(note: &str) -> bool {
+    note.starts_with("no baseline") || note.starts_with("cold start")
+}
+
 /// Hours between two windows of the past, and the length of a gap that is filled.
 const FILL_EVERY_H: f64 = 6.0;
+
+/// Windows of the past between two moments that are worth an assessment, with the newest.
+fn points(from: Timestamp, to: Timestamp, config: &Config) -> usize {
+    let hours = to.seconds_since(from) / 3600.0;
+    ((hours / FILL_EVERY_H) as usize).min(config.fill_points)
+}
 
 /// Assesses windows between two moments.
 async fn fill(
@@ -111,12 +124,13 @@ async fn fill(
     to: Timestamp,
     config: &Config,
 ) -> anyhow::Result<()> {
-    let hours = to.seconds_since(from) / 3600.0;
-    let points = ((hours / FILL_EVERY_H) as usize).min(config.fill_points);
+    let seconds = to.seconds_since(from);
+    let points = points(from, to, config);
+    let memory = Memory::new(0);
     for point in 1..points {
-        let at = from.plus_seconds(hours * 3600.0 * point as f64 / points as f64);
+        let at = from.plus_seconds(seconds * point as f64 / points as f64);
         let mut connection = pool.acquire().await?;
-        let Some(inputs) = load(&mut connection, asset, at, config).await? else {
+        let Some(inputs) = load(&mut connection, &memory, asset, at, config).await? else {
             continue;
         };
         if inputs.window.end <= from || !matches!(inputs.model, Model::Stored(..)) {
@@ -125,7 +139,7 @@ async fn fill(
         drop(connection);
         let outcome = tokio::task::spawn_blocking(move || compute(inputs)).await??;
         let mut transaction = pool.begin().await?;
-        write::store(&mut transaction, &outcome.assessment, &outcome.features, config).await?;
+        write::store(&mut transaction, &outcome, config).await?;
         transaction.commit().await?;
     }
     Ok(())

@@ -10,6 +10,8 @@ use sqlx::PgPool;
 use super::*;
 use crate::testing::noise;
 
+mod together;
+
 const TEN_MINUTES: f64 = 600.0;
 
 fn start() -> Timestamp {
@@ -179,7 +181,7 @@ async fn a_wearing_bearing_falls_and_is_named() {
     );
     assert!(
         top.text.starts_with("vibration_p1 4.0") && top.text.contains("above the expected 1.9 to 2.1")
-            || top.text.contains("for more than 48 h, rising 0.66"),
+            || top.text.contains("for more than 40 h, rising 0.66"),
         "{}",
         top.text
     );
@@ -353,6 +355,7 @@ async fn two_workers_never_take_the_same_asset() {
     assert_eq!(taken.len(), 12);
     let lost = pass(
         &rig.pool,
+        &Memory::new(0),
         first[0].asset_id,
         after_hours(12.0),
         &Config::default(),
@@ -364,6 +367,7 @@ async fn two_workers_never_take_the_same_asset() {
     assert_eq!(rig.count("SELECT count(*) FROM assessment").await, 0);
     let kept = pass(
         &rig.pool,
+        &Memory::new(0),
         first[0].asset_id,
         after_hours(12.0),
         &Config::default(),

@@ -17,7 +17,7 @@ pub mod metropt;
 pub mod nab;
 pub mod nab_score;
 mod regimes;
-mod settings;
+pub(crate) mod settings;
 pub mod skab;
 pub mod stream;
 mod table;

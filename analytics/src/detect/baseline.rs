@@ -65,6 +65,9 @@ pub struct Baseline {
     pub set_aside: Vec<SetAside>,
     /// `None`: too few channels or steps for a joint picture.
     pub pattern: Option<Pattern>,
+    /// The history was shorter than wanted when it was learned.
+    #[serde(default)]
+    pub provisional: bool,
 }
 
 impl Artifact for Baseline {
@@ -133,8 +136,11 @@ impl Baseline {
             channels,
             set_aside,
             pattern: None,
+            provisional: false,
         };
-        let features = baseline.features(window).map_err(|error| failed(&error))?;
+        let features = baseline
+            .features(window, window.steps)
+            .map_err(|error| failed(&error))?;
         for (channel, features) in baseline.channels.iter_mut().zip(&features) {
             channel.threshold = threshold(features.column("z_short"));
         }
@@ -146,39 +152,53 @@ impl Baseline {
         Ok(baseline)
     }
 
-    /// Features of the judged channels, in the order of `channels`.
+    /// Features of the judged channels, in the order of `channels`, for the last `wanted` steps.
     ///
     /// # Errors
     /// When polars does.
-    pub fn features(&self, window: &Window) -> anyhow::Result<Vec<SeriesFeatures>> {
-        let assigned = self.regimes.assign(window);
-        let empty = vec![f64::NAN; window.steps];
-        let judged: Vec<(&[f64], Vec<f64>)> = self
-            .channels
-            .iter()
-            .map(|channel| {
-                match window
+    pub fn features(&self, window: &Window, wanted: usize) -> anyhow::Result<Vec<SeriesFeatures>> {
+        let mut all = Self::features_of(&[(self, window)], wanted)?;
+        all.pop()
+            .ok_or_else(|| anyhow::anyhow!("no features of a window"))
+    }
+
+    /// As [`Baseline::features`] for several machines, in one table.
+    ///
+    /// # Errors
+    /// When polars does.
+    pub fn features_of(
+        machines: &[(&Self, &Window)],
+        wanted: usize,
+    ) -> anyhow::Result<Vec<Vec<SeriesFeatures>>> {
+        let longest = machines.iter().map(|(_, window)| window.steps).max().unwrap_or(0);
+        let empty = vec![f64::NAN; longest];
+        let mut judged: Vec<(&[f64], Vec<f64>, f64)> = Vec::new();
+        for (baseline, window) in machines {
+            let assigned = baseline.regimes.assign(window);
+            for channel in &baseline.channels {
+                let values = window
                     .series
                     .iter()
                     .find(|series| series.channel.id == channel.channel)
-                {
-                    Some(series) => (
-                        &series.mean[..],
-                        standardise(&series.mean, &channel.normal, &assigned),
-                    ),
-                    None => (&empty[..], empty.clone()),
-                }
-            })
-            .collect();
+                    .map_or(&empty[..window.steps], |series| &series.mean[..]);
+                let z = standardise(values, &channel.normal, &assigned);
+                judged.push((values, z, window.steps_per_hour()));
+            }
+        }
         let inputs: Vec<Input<'_>> = judged
             .iter()
-            .map(|(value, z)| Input {
+            .map(|(value, z, steps_per_hour)| Input {
                 value,
                 z,
-                steps_per_hour: window.steps_per_hour(),
+                steps_per_hour: *steps_per_hour,
+                wanted,
             })
             .collect();
-        Ok(SeriesFeatures::compute(&inputs)?)
+        let mut features = SeriesFeatures::compute(&inputs)?.into_iter();
+        Ok(machines
+            .iter()
+            .map(|(baseline, _)| features.by_ref().take(baseline.channels.len()).collect())
+            .collect())
     }
 
     pub fn why_set_aside(&self, channel: ChannelId) -> Option<&str> {

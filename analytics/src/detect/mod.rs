@@ -98,7 +98,11 @@ impl Detection {
 /// # Errors
 /// When the features can't be computed.
 pub fn detect(baseline: &Baseline, window: &Window) -> anyhow::Result<Detection> {
-    let features = baseline.features(window)?;
+    Ok(judge(baseline, window, baseline.features(window, SHORT)?))
+}
+
+/// As [`detect`], with the features of the last short window computed already.
+pub fn judge(baseline: &Baseline, window: &Window, features: Vec<SeriesFeatures>) -> Detection {
     let assigned = baseline.regimes.assign(window);
     // The last step with anything in it; the newest may be a moment old and still empty.
     let current = assigned.iter().rev().take(SHORT).copied().flatten().next();
@@ -138,8 +142,7 @@ pub fn detect(baseline: &Baseline, window: &Window) -> anyhow::Result<Detection>
         if !new_extreme {
             anomaly = anomaly.min(NOT_NEW);
         }
-        let smoothed = features.column("z_short");
-        let persists = persisting(smoothed, z.signum() * WORTH_A_WORD * own.threshold);
+        let persists = persisting(features, z.signum() * WORTH_A_WORD * own.threshold);
         channels.push(ChannelVerdict {
             place,
             channel: own.channel,
@@ -154,7 +157,7 @@ pub fn detect(baseline: &Baseline, window: &Window) -> anyhow::Result<Detection>
             expected_high: normal.high.min(normal.median + reach),
             reach,
             for_h: window.hours(persists),
-            longer: persists == smoothed.len(),
+            longer: persists == features.steps(),
             slope_per_h: features.latest("slope_long"),
             new_extreme,
         });
@@ -194,22 +197,25 @@ pub fn detect(baseline: &Baseline, window: &Window) -> anyhow::Result<Detection>
         .map(|own| own.channel)
         .zip(features)
         .collect();
-    Ok(Detection {
+    Detection {
         anomaly,
         channels,
         pattern,
         features,
         notes,
         regime: current,
-    })
+    }
 }
 
 /// Steps, counted back from the last, for which the smoothed deviation was at or beyond `border`.
 /// Steps without a value don't end the count.
-fn persisting(smoothed: &[f64], border: f64) -> usize {
+fn persisting(features: &SeriesFeatures, border: f64) -> usize {
     let beyond = |z: f64| if border > 0.0 { z >= border } else { z <= border };
-    let inside = smoothed.iter().rposition(|z| z.is_finite() && !beyond(*z));
-    inside.map_or(smoothed.len(), |inside| smoothed.len() - 1 - inside)
+    (0..features.steps())
+        .rev()
+        .map(|step| features.z_short(step))
+        .take_while(|z| !z.is_finite() || beyond(*z))
+        .count()
 }
 
 /// A sensor that can't be right: a note, and no verdict.

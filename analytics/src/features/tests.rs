@@ -9,6 +9,7 @@ fn compute(value: &[f64]) -> SeriesFeatures {
         value,
         z: value,
         steps_per_hour: 6.0,
+        wanted: usize::MAX,
     }])
     .unwrap()
     .remove(0)
@@ -71,6 +72,7 @@ fn series_do_not_see_each_other() {
         value,
         z: value,
         steps_per_hour: 1.0,
+        wanted: usize::MAX,
     };
     let both = SeriesFeatures::compute(&[input(&a[..]), input(&b[..])]).unwrap();
     for (together, alone) in both.iter().zip([&a, &b]) {
@@ -98,6 +100,35 @@ proptest! {
             for (i, (before, after)) in short.column(name).iter().zip(long.column(name)).enumerate() {
                 prop_assert!(before.to_bits() == after.to_bits() || before.is_nan() && after.is_nan(), "{name} at {i}: {before} {after}");
             }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn the_last_rows_alone_are_the_same_bits(value in values(), wanted in 1..20_usize) {
+        let all = compute(&value);
+        let some = SeriesFeatures::compute(&[Input { value: &value, z: &value, steps_per_hour: 6.0, wanted }]).unwrap().remove(0);
+        for name in NAMES {
+            let (all, some) = (all.column(name), some.column(name));
+            let tail = &all[all.len() - some.len()..];
+            prop_assert_eq!(some.len(), wanted.min(value.len()));
+            prop_assert!(tail.iter().zip(some).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()), "{}", name);
+        }
+    }
+
+    #[test]
+    fn where_a_series_began_does_not_change_its_windows(value in values(), cut in 0..40_usize) {
+        // Long enough that no window reaches the part that is cut off.
+        let mut long = vec![1.0; cut];
+        long.extend((0..LONG + 2 * SHORT).map(|i| (i % 13) as f64));
+        long.extend(&value);
+        let (whole, late) = (compute(&long), compute(&long[cut..]));
+        for name in NAMES.iter().filter(|name| **name != "expanding_mean") {
+            let (a, b) = (whole.column(name).last().unwrap(), late.column(name).last().unwrap());
+            prop_assert!(a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan(), "{}: {} {}", name, a, b);
         }
     }
 }

@@ -1,4 +1,14 @@
 //! What life data say: the conditional hazard of the asset's class at the asset's age.
+//!
+//! Three things are uncertain, and the interval carries all of them: the fitted life (Fisher or
+//! chi-square bounds), how far this machine differs from its class (a gamma *frailty* that multiplies
+//! the hazard, Vaupel, Manton and Stallard 1979), and what its own survival says about that: a machine
+//! that outlived its class's life several times is a strong one, so its hazard is divided by what it
+//! survived. Without that an old machine would be said to fail with certainty, every day anew.
+
+use std::sync::{Arc, OnceLock};
+
+use statrs::distribution::{ContinuousCDF, Gamma};
 
 use crate::reliability::{DEFAULT_SHAPE, Estimate, Life, LifeModel, Weibull, fit_life};
 
@@ -9,6 +19,42 @@ const CONFIDENCE: f64 = 0.8;
 /// How far the class's default life may be off, as factors of shape and scale: nobody has measured it.
 const SHAPE_RANGE: f64 = 1.25;
 const SCALE_RANGE: f64 = 1.5;
+/// Failures that a default life given by people is worth.
+const DEFAULT_WORTH: f64 = 3.0;
+/// Machines of a class differ however many failures were seen: the frailty is never worth more.
+const MOST_WORTH: f64 = 20.0;
+
+/// The lives of a class, fitted once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClassLives {
+    lives: Vec<Life>,
+    fitted: OnceLock<Result<LifeModel, String>>,
+}
+
+impl From<Vec<Life>> for ClassLives {
+    fn from(lives: Vec<Life>) -> Self {
+        Self {
+            lives,
+            fitted: OnceLock::new(),
+        }
+    }
+}
+
+impl ClassLives {
+    pub fn failures(&self) -> usize {
+        self.lives.iter().filter(|life| life.is_failure()).count()
+    }
+
+    pub fn lives(&self) -> &[Life] {
+        &self.lives
+    }
+
+    /// The shape assumed is the class's, hence the same in every call.
+    fn fitted(&self, assumed_shape: f64) -> &Result<LifeModel, String> {
+        self.fitted
+            .get_or_init(|| fit_life(&self.lives, assumed_shape).map_err(|error| error.to_string()))
+    }
+}
 
 /// What is known about the lives of a class and the age of the asset.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,7 +64,7 @@ pub struct LifeFacts {
     pub shape: Option<f64>,
     pub scale_h: Option<f64>,
     /// Lives of the class, hours.
-    pub lives: Vec<Life>,
+    pub lives: Arc<ClassLives>,
     /// Age since new or since the last failure, hours, and what it was read from.
     pub age: Option<(f64, &'static str)>,
     /// Running hours for each hour of the calendar, 0 to 1.
@@ -31,6 +77,8 @@ pub struct AgedLife {
     source: Source,
     age_h: f64,
     in_use: f64,
+    /// Failures that the model was learned from.
+    pub failures: usize,
     /// In words.
     pub basis: String,
 }
@@ -51,9 +99,12 @@ impl LifeFacts {
                     .to_owned(),
             );
         };
-        let failures = self.lives.iter().filter(|life| life.is_failure()).count();
+        let failures = self.lives.failures();
         let (source, words) = if failures > 0 {
-            let model = fit_life(&self.lives, self.shape.unwrap_or(DEFAULT_SHAPE))
+            let model = self
+                .lives
+                .fitted(self.shape.unwrap_or(DEFAULT_SHAPE))
+                .clone()
                 .map_err(|error| format!("the lives of class {} can't be used: {error}", self.class))?;
             let words = model.basis();
             (Source::Lives(model), words)
@@ -79,6 +130,7 @@ impl LifeFacts {
             source,
             age_h: age_h.max(0.0),
             in_use: self.in_use,
+            failures,
             basis,
         })
     }
@@ -88,34 +140,94 @@ impl AgedLife {
     /// Cumulative hazard over the next `hours` of the calendar, with its interval.
     pub fn hazard(&self, hours: f64) -> Option<Estimate> {
         let hours = hours * self.in_use;
-        match &self.source {
+        let survived = |life: &Weibull| life.cumulative_hazard(self.age_h);
+        let ahead = |life: &Weibull| life.cumulative_hazard(self.age_h + hours) - survived(life);
+        let (middle, low, high, worth) = match &self.source {
             Source::Lives(model) => {
                 let p = model.conditional_failure(self.age_h, hours, CONFIDENCE).ok()?;
-                let hazard = |p: f64| -(-p.min(1.0 - 1e-9)).ln_1p();
-                Some(Estimate {
-                    value: hazard(p.value),
-                    low: hazard(p.low),
-                    high: hazard(p.high),
-                })
+                let hazard = |p: f64| -(-p.min(1.0 - 1e-12)).ln_1p();
+                let worth = (self.failures as f64).min(MOST_WORTH);
+                (model.distribution(), hazard(p.low), hazard(p.high), worth)
             }
             Source::Class(weibull) => {
-                let hazard = |shape: f64, scale: f64| {
-                    let life = Weibull {
-                        beta: weibull.beta * shape,
-                        eta: weibull.eta * scale,
-                        gamma: weibull.gamma,
-                    };
-                    life.cumulative_hazard(self.age_h + hours) - life.cumulative_hazard(self.age_h)
-                };
-                let corners = [1.0 / SHAPE_RANGE, SHAPE_RANGE]
-                    .into_iter()
-                    .flat_map(|shape| [1.0 / SCALE_RANGE, SCALE_RANGE].map(|scale| hazard(shape, scale)));
-                let value = hazard(1.0, 1.0);
+                let corners = [1.0 / SHAPE_RANGE, SHAPE_RANGE].into_iter().flat_map(|shape| {
+                    [1.0 / SCALE_RANGE, SCALE_RANGE].map(|scale| {
+                        ahead(&Weibull {
+                            beta: weibull.beta * shape,
+                            eta: weibull.eta * scale,
+                            gamma: weibull.gamma,
+                        })
+                    })
+                });
+                let value = ahead(weibull);
                 let (low, high) = corners.fold((value, value), |(low, high), corner| {
                     (low.min(corner), high.max(corner))
                 });
-                Some(Estimate { value, low, high })
+                (*weibull, low, high, DEFAULT_WORTH)
             }
+        };
+        let (value, ahead, survived) = (ahead(&middle), ahead(&middle), survived(&middle));
+        if value <= 0.0 {
+            return Some(Estimate {
+                value: 0.0,
+                low: 0.0,
+                high: high.max(0.0),
+            });
         }
+        // Frailty m ~ Gamma(worth, worth); having survived `survived`, Gamma(worth, worth + survived).
+        let frailty = Gamma::new(worth, worth + survived).ok()?;
+        let by_own_survival = worth / (worth + survived);
+        Some(Estimate {
+            // The hazard of the mean survival over the frailty.
+            value: worth * (ahead / (worth + survived)).ln_1p(),
+            low: (low * by_own_survival).min(ahead * frailty.inverse_cdf(0.5 - CONFIDENCE / 2.0)),
+            high: (high * by_own_survival).max(ahead * frailty.inverse_cdf(0.5 + CONFIDENCE / 2.0)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn month(lives: Vec<Life>, age_h: f64) -> Estimate {
+        let life = LifeFacts {
+            class: "engine".to_owned(),
+            shape: Some(2.0),
+            scale_h: Some(500.0),
+            lives: Arc::new(lives.into()),
+            age: Some((age_h, "hour meter")),
+            in_use: 1.0,
+        };
+        let hazard = life.model().unwrap().hazard(720.0).unwrap();
+        let p = |hazard: f64| -(-hazard).exp_m1();
+        Estimate {
+            value: p(hazard.value),
+            low: p(hazard.low),
+            high: p(hazard.high),
+        }
+    }
+
+    #[test]
+    fn a_machine_that_outlived_its_class_is_not_certain_to_fail() {
+        let default = month(Vec::new(), 5_000.0);
+        assert!(
+            default.value < 0.8 && default.low < 0.5 && default.high > default.value,
+            "{default:?}"
+        );
+        let young = month(Vec::new(), 100.0);
+        assert!(young.value > 0.5 && young.low < 0.7, "{young:?}");
+    }
+
+    #[test]
+    fn more_failures_make_the_interval_narrower() {
+        let width = |n: usize| {
+            let lives = (0..n).map(|i| Life::Failed(800.0 + 4000.0 * (i as f64 + 0.5) / n as f64));
+            let p = month(lives.collect(), 1500.0);
+            assert!(p.low < p.value && p.value < p.high, "{n}: {p:?}");
+            p.high - p.low
+        };
+        let widths = [1, 3, 10, 100].map(width);
+        assert!(widths.windows(2).all(|pair| pair[0] > pair[1]), "{widths:?}");
     }
 }

@@ -13,6 +13,11 @@
 //! A deviation isn't always the beginning of a failure: a trend or a P-F interval is believed nine times
 //! in ten (seven to nearly all), until a tenant's closed tickets can say how often it was right.
 //!
+//! A number is never surer than what it rests on ([`bounded`]): one that rests on `n` observations (failures
+//! of the class, and what people or a measured trend add) that all said "fails" can't put the lower end of
+//! an 80 % interval above 0.1^(1/n), the exact binomial bound, nor the number itself above the mean of
+//! Jeffreys' posterior, (n + ½) / (n + 1).
+//!
 //! Intervals are 80 %. Bounds of both sources are combined at their own bounds, which is wider than
 //! the truth and never narrower.
 
@@ -26,6 +31,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::detect::{Detection, WORTH_A_WORD, short};
 use crate::health::{Kind, Reason, duration, severity};
+use crate::learn::Foreseen;
 use crate::reliability::{Estimate, Weibull};
 use crate::window::Window;
 
@@ -47,6 +53,11 @@ const MOST_CONDITION: f64 = 4.0;
 /// better than within half as much again.
 const PF_SHAPE: f64 = 3.0;
 const PF_UNCERTAINTY: f64 = 1.5;
+/// No interval ends in certainty.
+const MOST_SURE: f64 = 0.999;
+/// What a condition adds to the evidence: a measured trend or an interval people gave, or only a distance.
+const SHAPED: f64 = 3.0;
+const DISTANCE: f64 = 1.0;
 /// How often a deviation that looks like the beginning of a failure is one.
 const CREDENCE: Estimate = Estimate {
     value: 0.9,
@@ -67,12 +78,21 @@ pub struct Prognosis {
 /// What the condition adds to the hazard over a horizon.
 struct Condition {
     hazard: Box<dyn Fn(f64, f64) -> Estimate>,
+    /// Observations that it is worth, see [`bounded`].
+    worth: f64,
     basis: String,
     rul: Option<RemainingLife>,
 }
 
 /// The prognosis of one asset. `detection = None`: no baseline yet, life data alone.
-pub fn prognose(life: &LifeFacts, modes: &[ModeFacts], seen: Option<(&Detection, &Window)>) -> Prognosis {
+/// `foreseen`: what the class's own failure model says; it stands in place of life data and condition
+/// where it has the horizon, because it was judged on machines it had not seen.
+pub fn prognose(
+    life: &LifeFacts,
+    modes: &[ModeFacts],
+    seen: Option<(&Detection, &Window)>,
+    foreseen: Option<&Foreseen>,
+) -> Prognosis {
     let mut notes = Vec::new();
     let mut reasons = Vec::new();
     let fitted = life.model().map_err(|note| notes.push(note)).ok();
@@ -98,6 +118,12 @@ pub fn prognose(life: &LifeFacts, modes: &[ModeFacts], seen: Option<(&Detection,
     let p_fail: Vec<FailureProbability> = HORIZONS_H
         .iter()
         .filter_map(|horizon_h| {
+            if let Some((p, foreseen)) = foreseen.and_then(|all| {
+                let own = all.within.iter().find(|(own, ..)| own == horizon_h)?;
+                Some((own, all))
+            }) {
+                return Some(by_model(p, foreseen));
+            }
             let hours = f64::from(*horizon_h);
             let base = fitted.as_ref().and_then(|model| model.hazard(hours));
             // The proportional hazard multiplies what life data say, so it needs them.
@@ -118,7 +144,16 @@ pub fn prognose(life: &LifeFacts, modes: &[ModeFacts], seen: Option<(&Detection,
                 base.as_ref().map_or(0.0, pick) + worst.as_ref().map_or(0.0, |(h, _)| pick(h))
             };
             let p = |hazard: f64| -(-hazard).exp_m1();
-            let (value, low, high) = (p(sum(|h| h.value)), p(sum(|h| h.low)), p(sum(|h| h.high)));
+            let evidence = 1.0
+                + fitted
+                    .as_ref()
+                    .filter(|_| base.is_some())
+                    .map_or(0.0, |model| model.failures as f64)
+                + worst.as_ref().map_or(0.0, |(_, condition)| condition.worth);
+            let (value, low, high) = bounded(
+                (p(sum(|h| h.value)), p(sum(|h| h.low)), p(sum(|h| h.high))),
+                evidence,
+            );
             let basis: Vec<&str> = [fitted
                 .as_ref()
                 .filter(|_| base.is_some())
@@ -130,8 +165,8 @@ pub fn prognose(life: &LifeFacts, modes: &[ModeFacts], seen: Option<(&Detection,
             Some(FailureProbability {
                 horizon_h: *horizon_h,
                 p: value,
-                low: low.min(value),
-                high: high.max(value),
+                low,
+                high,
                 basis: basis.join("; "),
             })
         })
@@ -216,6 +251,31 @@ fn trend_reason(trend: &trend::Trend) -> Reason {
     }
 }
 
+/// A probability of the class's failure model, with what raises it.
+fn by_model(&(horizon_h, p, low, high): &(i32, f64, f64, f64), foreseen: &Foreseen) -> FailureProbability {
+    let (p, low, high) = bounded((p, low, high), 1.0 + foreseen.failures as f64);
+    let because: Vec<&str> = foreseen.because.iter().map(|(name, _)| name.as_str()).collect();
+    let because = if because.is_empty() {
+        String::new()
+    } else {
+        format!("; raised most by {}", because.join(", "))
+    };
+    FailureProbability {
+        horizon_h,
+        p,
+        low,
+        high,
+        basis: format!("model of the class's {} failures{because}", foreseen.failures),
+    }
+}
+
+/// Keeps (probability, low, high) within what `evidence` observations can say.
+fn bounded((value, low, high): (f64, f64, f64), evidence: f64) -> (f64, f64, f64) {
+    let value = value.min((evidence + 0.5) / (evidence + 1.0));
+    let low = low.min(value).min(0.1_f64.powf(1.0 / evidence));
+    (value, low, high.max(value).min(MOST_SURE))
+}
+
 fn by_trend(trend: &trend::Trend) -> Condition {
     let rul = trend.rul;
     // Log-normal through p50, as wide as p10 says.
@@ -230,6 +290,7 @@ fn by_trend(trend: &trend::Trend) -> Condition {
                 p(hours, rul.p50_h / wide),
             )
         }),
+        worth: SHAPED,
         basis: format!("trend of {} towards {}", trend.title, trend.limit_text),
         rul: Some(rul),
     }
@@ -266,6 +327,7 @@ fn by_pf_interval(mode: Option<&ModeFacts>, detection: &Detection) -> Option<Con
                 p(hours, 1.0 / PF_UNCERTAINTY),
             )
         }),
+        worth: SHAPED,
         basis: format!(
             "{}: {} from detectable to failed, detectable for {}",
             mode.name.to_lowercase(),
@@ -289,6 +351,7 @@ fn proportional(anomaly: f64) -> Condition {
             low: base * factor(GAMMA.low),
             high: base * factor(GAMMA.high),
         }),
+        worth: DISTANCE,
         basis: format!(
             "hazard × {} for the condition (exponent {} a threshold, {} to {})",
             short(factor(GAMMA.value) + 1.0),

@@ -100,16 +100,14 @@ fn one(verdict: &ChannelVerdict, detection: &Detection, window: &Window) -> Outc
     else {
         return Outcome::None;
     };
-    let level = features.column("median_short");
     let since = (verdict.for_h * window.steps_per_hour()).round() as usize;
-    let steps = since.clamp(LEAST_POINTS * THIN, LONG).min(level.len());
-    let points: Vec<(f64, f64)> = level[level.len() - steps..]
-        .iter()
-        .enumerate()
+    let steps = since.clamp(LEAST_POINTS * THIN, LONG).min(features.steps());
+    let first = features.steps() - steps;
+    let points: Vec<(f64, f64)> = (first..features.steps())
         .rev()
         .step_by(THIN)
+        .map(|step| (window.hours(step - first), sign * features.median_short(step)))
         .filter(|(_, value)| value.is_finite())
-        .map(|(step, value)| (window.hours(step), sign * value))
         .collect();
     let Some(line) = theil_sen(&points) else {
         return Outcome::None;

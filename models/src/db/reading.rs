@@ -235,6 +235,17 @@ pub async fn make_scratch(url: &str, name: &str) -> anyhow::Result<String> {
     Ok(scratch)
 }
 
+/// Brings a filled table into the state in which the database's own upkeep leaves it: visibility and
+/// statistics. For measurements; needs the owner's rights.
+///
+/// # Errors
+/// When the database does.
+pub async fn settle(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    use sqlx::Executor;
+    connection.execute("VACUUM (ANALYZE)").await?;
+    Ok(())
+}
+
 /// # Errors
 /// When the database does.
 pub async fn drop_scratch(url: &str, name: &str) -> anyhow::Result<()> {

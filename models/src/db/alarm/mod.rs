@@ -13,7 +13,7 @@ pub use people::{
 };
 pub use rules::{
     NewRule, RuleRow, WAKE, create_rule, delete_rule, get_rule, limit_rules, list_rules, rule_to_try,
-    rules_for_asset, rules_stamp, update_rule,
+    rules_for_asset, rules_for_assets, rules_stamp, update_rule,
 };
 pub use waiting::{Escalated, escalate};
 

@@ -144,11 +144,22 @@ pub async fn rules_for_asset(
     connection: &mut PgConnection,
     asset: AssetId,
 ) -> Result<Vec<Rule>, sqlx::Error> {
+    rules_for_assets(connection, &[asset]).await
+}
+
+/// The enabled rules of several assets that analytics judges.
+///
+/// # Errors
+/// When the database does.
+pub async fn rules_for_assets(
+    connection: &mut PgConnection,
+    assets: &[AssetId],
+) -> Result<Vec<Rule>, sqlx::Error> {
     let rows: Vec<RuleRow> = sqlx::query_as(
         "SELECT r.*, w.time_zone FROM alarm_rule r JOIN asset s ON s.id = r.asset_id JOIN site w ON w.id = s.site_id
-         WHERE r.asset_id = $1 AND r.enabled AND r.kind NOT IN ('high', 'low', 'rate', 'stuck') ORDER BY r.id",
+         WHERE r.asset_id = ANY ($1) AND r.enabled AND r.kind NOT IN ('high', 'low', 'rate', 'stuck') ORDER BY r.id",
     )
-    .bind(asset)
+    .bind(assets)
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(Rule::from).collect())

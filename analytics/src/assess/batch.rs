@@ -1,0 +1,246 @@
+//! Many assets in one pass: every question is asked once for all of them.
+//!
+//! The fast way is for assets whose window is remembered and whose baseline stands: their news are read
+//! by one COPY, facts, rules and predictions by one statement each, features computed in one table, and
+//! everything is written in one transaction. Whatever is not of that kind, and every asset of a batch
+//! that couldn't be written, is assessed alone and in a transaction of its own: one that fails never
+//! takes another with it.
+
+use std::collections::HashMap;
+
+use models::db::assessment::{self as db, AssetChannel};
+use models::id::{AssetId, ChannelId};
+use models::time::Timestamp;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::cache::{Kept, LATE_CHECK_S, Memory, Tail};
+use super::load::{self, BASELINE, Inputs, Model};
+use super::{Passed, compute, pass, write};
+use crate::config::Config;
+
+/// Assesses assets that `worker` has claimed; the claims are given back with the results. The order of
+/// the results is not that of `assets`.
+pub async fn pass_many(
+    pool: &PgPool,
+    memory: &Memory,
+    assets: &[AssetId],
+    now: Timestamp,
+    config: &Config,
+    worker: Option<Uuid>,
+) -> Vec<(AssetId, anyhow::Result<Passed>)> {
+    let mut results = Vec::with_capacity(assets.len());
+    if let [_, _, ..] = assets {
+        match together(pool, memory, assets, now, config, worker).await {
+            Ok(passed) => results.extend(passed.into_iter().map(|(asset, passed)| (asset, Ok(passed)))),
+            Err(error) => tracing::warn!(
+                assets = assets.len(),
+                error = format!("{error:#}"),
+                "a batch failed, its assets are assessed one by one"
+            ),
+        }
+    }
+    let done: std::collections::HashSet<AssetId> = results.iter().map(|(asset, _)| *asset).collect();
+    for asset in assets.iter().filter(|asset| !done.contains(asset)) {
+        results.push((*asset, pass(pool, memory, *asset, now, config, worker).await));
+    }
+    results
+}
+
+/// The assets that can be assessed together; the others are left for later.
+async fn together(
+    pool: &PgPool,
+    memory: &Memory,
+    assets: &[AssetId],
+    now: Timestamp,
+    config: &Config,
+    worker: Option<Uuid>,
+) -> anyhow::Result<Vec<(AssetId, Passed)>> {
+    let inputs = {
+        let mut connection = pool.acquire().await?;
+        load_known(&mut connection, memory, assets, now, config).await?
+    };
+    if inputs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let outcomes = tokio::task::spawn_blocking(move || compute::compute_many(inputs)).await?;
+    let good: Vec<_> = outcomes
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|outcome| {
+            outcome
+                .gap()
+                .is_none_or(|(from, to)| super::points(from, to, config) < 2)
+        })
+        .collect();
+    if good.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut transaction = pool.begin().await?;
+    let done = write::write_many(&mut transaction, good, config).await?;
+    if let Some(worker) = worker {
+        let ids: Vec<AssetId> = done.iter().map(|assessment| assessment.asset).collect();
+        let ours = db::finish_claims(&mut transaction, &ids, worker, now).await?;
+        anyhow::ensure!(
+            ours.len() == ids.len(),
+            "{} of {} leases had run out",
+            ids.len() - ours.len(),
+            ids.len()
+        );
+    }
+    transaction.commit().await?;
+    Ok(done
+        .into_iter()
+        .map(|assessment| (assessment.asset, Ok(assessment)))
+        .collect())
+}
+
+/// Inputs of those assets whose window is remembered and whose baseline stays.
+async fn load_known(
+    connection: &mut PgConnection,
+    memory: &Memory,
+    assets: &[AssetId],
+    now: Timestamp,
+    config: &Config,
+) -> anyhow::Result<Vec<Inputs>> {
+    let mut kept: HashMap<AssetId, std::sync::Arc<Kept>> = assets
+        .iter()
+        .filter_map(|asset| Some((*asset, memory.window(*asset)?)))
+        .collect();
+    if kept.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known: Vec<AssetId> = kept.keys().copied().collect();
+    let mut channels: HashMap<AssetId, Vec<AssetChannel>> = HashMap::new();
+    for (asset, channel) in db::assets_channels(connection, &known).await? {
+        channels.entry(asset).or_default().push(channel);
+    }
+    forget_late(connection, memory, &mut kept, &channels, now).await?;
+
+    let Some(from) = kept.values().map(|kept| kept.tail_from()).min() else {
+        return Ok(Vec::new());
+    };
+    let mut ids: Vec<ChannelId> = kept
+        .keys()
+        .filter_map(|asset| channels.get(asset))
+        .flatten()
+        .map(|channel| channel.id)
+        .collect();
+    ids.sort_unstable();
+    let mut tail = Tail::default();
+    db::stream_readings(connection, &ids, (from, now), |channel, ts, value, quality| {
+        tail.push(channel, ts, value, quality);
+    })
+    .await?;
+    let mut windows = HashMap::with_capacity(kept.len());
+    for (asset, kept) in &kept {
+        let own = channels.remove(asset).unwrap_or_default();
+        if let Some((window, newest)) = kept.advance(own, &tail) {
+            memory.keep(*asset, Kept::pack(&window, &newest, kept.counted_at()));
+            windows.insert(*asset, (window, newest));
+        }
+    }
+    let ends: Vec<(AssetId, Timestamp)> = windows
+        .iter()
+        .map(|(asset, (window, _))| (*asset, window.end))
+        .collect();
+    let known: Vec<AssetId> = ends.iter().map(|(asset, _)| *asset).collect();
+    let facts = db::assets_facts(connection, &ends).await?;
+    let scopes: Vec<_> = facts
+        .iter()
+        .map(|facts| (facts.tenant_id, facts.asset_id.to_string()))
+        .collect();
+    let champions: HashMap<String, _> = db::champion_ids(connection, BASELINE, &scopes)
+        .await?
+        .into_iter()
+        .collect();
+    let model_ids: Vec<_> = champions.values().copied().collect();
+    let baselines = load::baselines(connection, memory, &model_ids).await?;
+    let previous: HashMap<_, _> = db::previous_of(connection, &ends).await?.into_iter().collect();
+    let mut rules: HashMap<AssetId, Vec<_>> = HashMap::new();
+    for rule in models::db::alarm::rules_for_assets(connection, &known).await? {
+        rules.entry(rule.asset).or_default().push(rule);
+    }
+    let rule_ids: Vec<_> = rules.values().flatten().map(|rule| rule.id).collect();
+    let mut machines = if rule_ids.is_empty() {
+        HashMap::new()
+    } else {
+        models::db::alarm::latest_machines(connection, &rule_ids).await?
+    };
+    let mut inputs = Vec::with_capacity(facts.len());
+    for facts in facts {
+        let asset = facts.asset_id;
+        let (Some((window, newest)), Some(id)) =
+            (windows.remove(&asset), champions.get(&asset.to_string()).copied())
+        else {
+            continue;
+        };
+        let Some(baseline) = baselines.get(&id).cloned() else {
+            continue;
+        };
+        let previous = previous.get(&asset).copied();
+        if baseline.step_s != window.step_s || load::grows(&baseline, &facts, previous, window.end, config) {
+            continue;
+        }
+        let class = load::class_facts(connection, memory, &facts, window.end).await?;
+        inputs.push(Inputs {
+            facts,
+            class,
+            model: Model::Stored(id, baseline),
+            window,
+            newest,
+            rules: load::with_machines(rules.remove(&asset).unwrap_or_default(), &mut machines),
+            previous,
+            now,
+        });
+    }
+    Ok(inputs)
+}
+
+/// Counts the readings of windows that were not counted for a while, and forgets those that lack some.
+async fn forget_late(
+    connection: &mut PgConnection,
+    memory: &Memory,
+    kept: &mut HashMap<AssetId, std::sync::Arc<Kept>>,
+    channels: &HashMap<AssetId, Vec<AssetChannel>>,
+    now: Timestamp,
+) -> anyhow::Result<()> {
+    let mut ranges: HashMap<(Timestamp, Timestamp), Vec<AssetId>> = HashMap::new();
+    for (asset, kept) in kept.iter() {
+        if now.seconds_since(kept.counted_at()) >= LATE_CHECK_S {
+            ranges
+                .entry((kept.start(), kept.tail_from()))
+                .or_default()
+                .push(*asset);
+        }
+    }
+    for ((from, to), assets) in ranges {
+        let ids: Vec<ChannelId> = assets
+            .iter()
+            .filter_map(|asset| channels.get(asset))
+            .flatten()
+            .map(|channel| channel.id)
+            .collect();
+        let counted: HashMap<ChannelId, i64> = db::counts(connection, &ids, from, to)
+            .await?
+            .into_iter()
+            .collect();
+        for asset in assets {
+            let own = channels.get(&asset).map(Vec::as_slice).unwrap_or_default();
+            let Some(window) = kept.get(&asset) else { continue };
+            let remembered = window.counts();
+            let same = own.iter().all(|channel| {
+                let n = |counts: &HashMap<ChannelId, i64>| counts.get(&channel.id).copied().unwrap_or(0);
+                n(&counted) == n(&remembered)
+            });
+            if same {
+                window.counted(now);
+            } else {
+                tracing::debug!(%asset, "readings came late, its window is read again");
+                memory.forget(asset);
+                kept.remove(&asset);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,423 @@
+//! What a process remembers between passes: windows, baselines, what is known of classes.
+//!
+//! A pass an hour over ten thousand assets would read hundreds of millions of readings again that have
+//! not changed. The window of the last pass is kept instead, as means alone where a step had one
+//! reading, and a pass reads what came since, and the last short window again. Readings that come later
+//! than that are noticed by counting: once in [`LATE_CHECK_S`] the number of readings of a kept window
+//! is compared with the database's, and a window that lacks some is read anew.
+//!
+//! Nothing here is needed for a result: without it everything is read, and the bits are the same.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use models::db::assessment::AssetChannel;
+use models::id::{AssetClassId, AssetId, ChannelId, ModelVersionId};
+use models::time::Timestamp;
+
+use super::load::{ClassFacts, PASS_STEPS};
+use crate::detect::Baseline;
+use crate::features::SHORT;
+use crate::window::{Series, Window};
+
+/// Seconds between two counts of a kept window's readings.
+pub const LATE_CHECK_S: f64 = 3600.0;
+/// How long what is known of a class is taken as it was.
+const CLASS_FOR: Duration = Duration::from_secs(60);
+/// Windows that no pass asked for in this time make room.
+const IDLE: Duration = Duration::from_secs(3 * 3600);
+const MOST_BASELINES: usize = 100_000;
+
+/// Shared by the workers of a process.
+#[derive(Debug)]
+pub struct Memory {
+    windows: Mutex<Windows>,
+    baselines: Mutex<HashMap<ModelVersionId, Arc<Baseline>>>,
+    classes: Mutex<HashMap<(AssetClassId, Timestamp), (Instant, Arc<ClassFacts>)>>,
+}
+
+#[derive(Debug, Default)]
+struct Windows {
+    kept: HashMap<AssetId, (Instant, Arc<Kept>)>,
+    bytes: usize,
+    most: usize,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while it was held leaves a map that is whole: every change is one insertion.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Memory {
+    /// Keeps windows up to about `mib` mebibytes.
+    pub fn new(mib: usize) -> Self {
+        let windows = Windows {
+            most: mib << 20,
+            ..Windows::default()
+        };
+        Self {
+            windows: Mutex::new(windows),
+            baselines: Mutex::default(),
+            classes: Mutex::default(),
+        }
+    }
+
+    pub(super) fn window(&self, asset: AssetId) -> Option<Arc<Kept>> {
+        let mut windows = locked(&self.windows);
+        let (used, kept) = windows.kept.get_mut(&asset)?;
+        *used = Instant::now();
+        Some(kept.clone())
+    }
+
+    pub(super) fn keep(&self, asset: AssetId, kept: Kept) {
+        let mut windows = locked(&self.windows);
+        if let Some((_, old)) = windows.kept.remove(&asset) {
+            windows.bytes -= old.bytes();
+        }
+        let bytes = kept.bytes();
+        if windows.bytes + bytes > windows.most {
+            let mut gone = 0;
+            windows.kept.retain(|_, (used, old)| {
+                let stays = used.elapsed() < IDLE;
+                gone += if stays { 0 } else { old.bytes() };
+                stays
+            });
+            windows.bytes -= gone;
+        }
+        // When all are in use the first ones stay: taking turns would help nobody.
+        if windows.bytes + bytes <= windows.most {
+            windows.bytes += bytes;
+            windows.kept.insert(asset, (Instant::now(), Arc::new(kept)));
+        }
+    }
+
+    pub(super) fn forget(&self, asset: AssetId) {
+        let mut windows = locked(&self.windows);
+        if let Some((_, old)) = windows.kept.remove(&asset) {
+            windows.bytes -= old.bytes();
+        }
+    }
+
+    pub(super) fn baseline(&self, model: ModelVersionId) -> Option<Arc<Baseline>> {
+        locked(&self.baselines).get(&model).cloned()
+    }
+
+    pub(super) fn keep_baseline(&self, model: ModelVersionId, baseline: Arc<Baseline>) {
+        let mut baselines = locked(&self.baselines);
+        if baselines.len() >= MOST_BASELINES {
+            baselines.clear();
+        }
+        baselines.insert(model, baseline);
+    }
+
+    pub(super) fn class(&self, class: AssetClassId, at: Timestamp) -> Option<Arc<ClassFacts>> {
+        let classes = locked(&self.classes);
+        let (since, facts) = classes.get(&(class, at))?;
+        (since.elapsed() < CLASS_FOR).then(|| facts.clone())
+    }
+
+    pub(super) fn keep_class(&self, class: AssetClassId, at: Timestamp, facts: Arc<ClassFacts>) {
+        let mut classes = locked(&self.classes);
+        classes.retain(|_, (since, _)| since.elapsed() < CLASS_FOR);
+        classes.insert((class, at), (Instant::now(), facts));
+    }
+}
+
+/// The window of a pass, packed.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub step_s: i64,
+    first_step: i64,
+    pub newest: Vec<(ChannelId, Timestamp)>,
+    /// When its readings were last counted, or read; microseconds.
+    counted_at: AtomicI64,
+    series: Vec<Packed>,
+}
+
+#[derive(Debug)]
+struct Packed {
+    channel: ChannelId,
+    mean: Box<[f64]>,
+    /// Where a step had more than one reading.
+    rest: Option<Box<Rest>>,
+}
+
+#[derive(Debug)]
+struct Rest {
+    low: Box<[f64]>,
+    high: Box<[f64]>,
+    last: Box<[f64]>,
+    count: Box<[u32]>,
+}
+
+/// Readings of several channels since some moment, in columns.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    ranges: HashMap<ChannelId, Range<usize>>,
+    ts: Vec<Timestamp>,
+    value: Vec<f64>,
+    good: Vec<bool>,
+}
+
+impl Tail {
+    /// The next reading, in order of channel and time.
+    pub fn push(&mut self, channel: ChannelId, ts: Timestamp, value: f64, quality: i16) {
+        let at = self.ts.len();
+        self.ts.push(ts);
+        self.value.push(value);
+        self.good.push(quality < 2);
+        self.ranges.entry(channel).or_insert(at..at).end = at + 1;
+    }
+
+    fn of(&self, channel: ChannelId) -> Range<usize> {
+        self.ranges.get(&channel).cloned().unwrap_or(0..0)
+    }
+}
+
+impl Kept {
+    pub fn pack(window: &Window, newest: &[(ChannelId, Timestamp)], counted_at: Timestamp) -> Self {
+        let series = window
+            .series
+            .iter()
+            .map(|series| Packed {
+                channel: series.channel.id,
+                mean: series.mean.as_slice().into(),
+                rest: series.count.iter().any(|n| *n > 1).then(|| {
+                    Box::new(Rest {
+                        low: series.low.as_slice().into(),
+                        high: series.high.as_slice().into(),
+                        last: series.last.as_slice().into(),
+                        count: series.count.as_slice().into(),
+                    })
+                }),
+            })
+            .collect();
+        Self {
+            step_s: window.step_s,
+            first_step: window.first_step,
+            newest: newest.to_vec(),
+            counted_at: AtomicI64::new(counted_at.micros()),
+            series,
+        }
+    }
+
+    pub fn counted_at(&self) -> Timestamp {
+        Timestamp::from_micros(self.counted_at.load(Ordering::Relaxed))
+    }
+
+    pub fn counted(&self, at: Timestamp) {
+        self.counted_at.store(at.micros(), Ordering::Relaxed);
+    }
+
+    fn bytes(&self) -> usize {
+        let steps = self.series.first().map_or(0, |series| series.mean.len());
+        let series = self.series.iter().map(|series| {
+            let each = if series.rest.is_some() { 36 } else { 8 };
+            steps * each + 96
+        });
+        series.sum::<usize>() + 16 * self.newest.len() + 200
+    }
+
+    fn steps(&self) -> i64 {
+        self.series.first().map_or(0, |series| series.mean.len() as i64)
+    }
+
+    pub fn start(&self) -> Timestamp {
+        Timestamp::from_secs(self.first_step * self.step_s)
+    }
+
+    /// From here on a pass reads again: the last short window.
+    pub fn tail_from(&self) -> Timestamp {
+        Timestamp::from_secs(self.tail_step() * self.step_s)
+    }
+
+    fn tail_step(&self) -> i64 {
+        (self.first_step + self.steps() - SHORT as i64).max(self.first_step)
+    }
+
+    /// Good readings before the tail, by channel, as the database would count them.
+    pub fn counts(&self) -> HashMap<ChannelId, i64> {
+        let steps = usize::try_from(self.tail_step() - self.first_step).unwrap_or(0);
+        self.series
+            .iter()
+            .map(|series| {
+                let n = match &series.rest {
+                    Some(rest) => rest.count[..steps].iter().map(|n| i64::from(*n)).sum(),
+                    None => series.mean[..steps].iter().filter(|v| v.is_finite()).count() as i64,
+                };
+                (series.channel, n)
+            })
+            .filter(|(_, n)| *n > 0)
+            .collect()
+    }
+
+    /// The window that ends with the newest reading of `tail`, and the newest reading of each channel.
+    /// `None` when the channels or most of the steps are others: then it must be read.
+    pub fn advance(
+        &self,
+        channels: Vec<AssetChannel>,
+        tail: &Tail,
+    ) -> Option<(Window, Vec<(ChannelId, Timestamp)>)> {
+        if channels.len() != self.series.len()
+            || channels
+                .iter()
+                .zip(&self.series)
+                .any(|(channel, series)| channel.id != series.channel)
+        {
+            return None;
+        }
+        let newest: Vec<(ChannelId, Timestamp)> = channels
+            .iter()
+            .filter_map(|channel| {
+                let new = tail.of(channel.id).last().map(|at| tail.ts[at]);
+                let old = self
+                    .newest
+                    .iter()
+                    .find(|(id, _)| *id == channel.id)
+                    .map(|(_, at)| *at);
+                Some((channel.id, new.max(old)?)).or(new.map(|new| (channel.id, new)))
+            })
+            .collect();
+        let end = newest.iter().map(|(_, at)| *at).max()?;
+        let step_us = self.step_s * 1_000_000;
+        let first_step = end.micros().div_euclid(step_us) - (PASS_STEPS - 1);
+        let moved = usize::try_from(first_step - self.first_step).ok()?;
+        let steps = usize::try_from(PASS_STEPS).ok()?;
+        if self.steps() != PASS_STEPS || moved > steps / 2 {
+            return None;
+        }
+        let tail_step = self.tail_step();
+        let stays = usize::try_from(tail_step - first_step).unwrap_or(0);
+        let series = channels
+            .into_iter()
+            .zip(&self.series)
+            .map(|(channel, packed)| {
+                let range = tail.of(channel.id);
+                let mut series = Series::empty(channel, steps);
+                let old = moved..moved + stays;
+                series.mean[..stays].copy_from_slice(&packed.mean[old.clone()]);
+                match &packed.rest {
+                    Some(rest) => {
+                        series.low[..stays].copy_from_slice(&rest.low[old.clone()]);
+                        series.high[..stays].copy_from_slice(&rest.high[old.clone()]);
+                        series.last[..stays].copy_from_slice(&rest.last[old.clone()]);
+                        series.count[..stays].copy_from_slice(&rest.count[old]);
+                    }
+                    None => {
+                        for column in [&mut series.low, &mut series.high, &mut series.last] {
+                            column[..stays].copy_from_slice(&packed.mean[old.clone()]);
+                        }
+                        for (count, mean) in series.count.iter_mut().zip(&packed.mean[old]) {
+                            *count = u32::from(mean.is_finite());
+                        }
+                    }
+                }
+                let good = range.filter(|at| tail.good[*at]);
+                let (ts, values): (Vec<Timestamp>, Vec<f64>) =
+                    good.map(|at| (tail.ts[at], tail.value[at])).unzip();
+                let from = ts.partition_point(|at| at.micros().div_euclid(step_us) < tail_step);
+                series.fill(first_step, self.step_s, stays, &ts[from..], &values[from..]);
+                series
+            })
+            .collect();
+        let window = Window {
+            step_s: self.step_s,
+            first_step,
+            steps,
+            end,
+            series,
+        };
+        Some((window, newest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Machine, noise};
+
+    fn window(first: usize, steps: usize) -> Window {
+        let mut window = Machine::new(steps)
+            .measurement("a", move |i| noise(first + i))
+            .measurement("b", move |i| {
+                if (first + i).is_multiple_of(7) {
+                    f64::NAN
+                } else {
+                    noise(first + i + 9000)
+                }
+            })
+            .window();
+        window.first_step += first as i64;
+        window.end = Timestamp::from_secs((window.first_step + steps as i64) * 600 - 600);
+        window
+    }
+
+    fn readings(window: &Window, tail: &mut Tail, from: Timestamp) {
+        for series in &window.series {
+            for (place, value) in series.mean.iter().enumerate().filter(|(_, v)| v.is_finite()) {
+                let at = Timestamp::from_secs((window.first_step + place as i64) * 600);
+                if at >= from {
+                    tail.push(series.channel.id, at, *value, 0);
+                }
+            }
+        }
+    }
+
+    fn bits(window: &Window) -> Vec<u64> {
+        window
+            .series
+            .iter()
+            .flat_map(|series| series.mean.iter().chain(&series.low).chain(&series.last))
+            .map(|value| value.to_bits())
+            .collect()
+    }
+
+    #[test]
+    fn a_kept_window_moves_on_to_the_same_bits_as_one_that_is_read() {
+        let steps = PASS_STEPS as usize;
+        for moved in [0, 1, 6, 40] {
+            let (old, new) = (window(0, steps), window(moved, steps));
+            let newest: Vec<_> = old.series.iter().map(|s| (s.channel.id, old.end)).collect();
+            let kept = Kept::pack(&old, &newest, old.end);
+            let mut tail = Tail::default();
+            readings(&new, &mut tail, kept.tail_from());
+            let channels = new.series.iter().map(|series| series.channel.clone()).collect();
+            let (advanced, newest) = kept.advance(channels, &tail).unwrap();
+            assert_eq!(
+                (advanced.first_step, advanced.end),
+                (new.first_step, new.end),
+                "{moved}"
+            );
+            assert_eq!(bits(&advanced), bits(&new), "{moved}");
+            assert_eq!(newest[0].1, new.end);
+        }
+        let old = window(0, steps);
+        let kept = Kept::pack(&old, &[(ChannelId(1), old.end)], old.end);
+        assert!(
+            kept.advance(Vec::new(), &Tail::default()).is_none(),
+            "other channels"
+        );
+        let before_tail = steps - SHORT;
+        assert_eq!(kept.counts()[&ChannelId(1)], before_tail as i64);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_kept() {
+        let memory = Memory::new(1);
+        let window = window(0, PASS_STEPS as usize);
+        let assets: Vec<AssetId> = (0..400).map(|_| AssetId::new()).collect();
+        for asset in &assets {
+            memory.keep(*asset, Kept::pack(&window, &[], window.end));
+        }
+        let kept = assets
+            .iter()
+            .filter(|asset| memory.window(**asset).is_some())
+            .count();
+        assert!((200..400).contains(&kept), "{kept}");
+        memory.forget(assets[0]);
+        assert!(memory.window(assets[0]).is_none());
+    }
+}

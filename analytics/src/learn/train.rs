@@ -1,0 +1,501 @@
+//! Training: rows, leaks, backtests by machine and by time, a candidate with its card, and whether it is
+//! better than the champion.
+
+use anyhow::Context;
+use models::artifact::{Card, Envelope};
+use models::db::assessment::{self as db, NewModel, TrainableClass};
+use models::id::ModelVersionId;
+use models::time::Timestamp;
+use ndarray::{Array2, Axis};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use super::data::{self, Labelled, Rows};
+use super::leak::{self, Leak};
+use super::{Calibration, FailureModel, Horizon, Layout};
+use crate::assess::CODE_VERSION;
+use crate::backtest::metrics::{brier, calibration_error, reliability_table, roc_auc};
+use crate::backtest::settings::{PATIENCE, classifier, labels};
+use crate::boost::{Booster, Feature, Training, fit_grouped};
+use crate::prognosis::HORIZONS_H;
+use crate::reliability::{DEFAULT_SHAPE, Life, LifeModel, fit_life};
+
+/// Fewer failures can't be learned from and judged at once; then life data speak alone.
+pub const LEAST_FAILURES: usize = 10;
+pub const LEAST_FAILED_ASSETS: usize = 5;
+const LEAST_ROWS: usize = 200;
+const FOLDS: usize = 5;
+/// Share of the time that a candidate is trained on in the backtest by time.
+const PAST: f64 = 0.7;
+/// How much better a challenger's Brier score must be to take over by itself.
+const BETTER: f64 = 0.99;
+
+/// How training is asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Args {
+    /// Days of features to learn from.
+    pub days: f64,
+    /// Promote a candidate that is better than the champion and leaks nothing.
+    pub promote: bool,
+}
+
+/// What became of a class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Trained {
+    pub tenant: String,
+    pub class: String,
+    pub rows: usize,
+    pub assets: usize,
+    /// `promoted`, `candidate`, `refused` or `too_few_failures`.
+    pub outcome: &'static str,
+    pub model: Option<ModelVersionId>,
+    pub version: Option<i32>,
+    pub why: Vec<String>,
+    pub leaks: Vec<Leak>,
+    pub figures: Value,
+}
+
+/// A candidate before it is stored.
+#[derive(Debug)]
+pub struct Candidate {
+    pub model: FailureModel,
+    pub leaks: Vec<Leak>,
+    pub figures: serde_json::Map<String, Value>,
+    pub limits: Vec<String>,
+}
+
+/// Why there is no candidate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoCandidate {
+    #[error(
+        "there are only {found} rows of features, {LEAST_ROWS} are needed: let it run for some days more"
+    )]
+    TooFewRows { found: usize },
+    #[error(
+        "too few failures to learn from: {failures} failures of {assets} machines have features before them, \
+         {LEAST_FAILURES} of {LEAST_FAILED_ASSETS} are needed. Report failures, or close tickets with what was found"
+    )]
+    TooFewFailures { failures: usize, assets: usize },
+    #[error("every row is followed by a failure within {horizon_h} h: there is nothing to tell apart")]
+    OnlyFailures { horizon_h: i32 },
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Trains every class (or those whose name is `only`) and stores what came of it.
+///
+/// # Errors
+/// When the database does. A class that can't be trained is said in its result.
+pub async fn run(
+    pool: &PgPool,
+    only: Option<&str>,
+    args: Args,
+    now: Timestamp,
+    mut progress: impl FnMut(&str),
+) -> anyhow::Result<Vec<Trained>> {
+    let classes = db::trainable_classes(&mut *pool.acquire().await?, FailureModel::NAME).await?;
+    let classes: Vec<TrainableClass> = classes
+        .into_iter()
+        .filter(|class| only.is_none_or(|only| class.name == only))
+        .collect();
+    if let (Some(only), true) = (only, classes.is_empty()) {
+        anyhow::bail!("no class is named `{only}` or none of its machines is in use");
+    }
+    let mut done = Vec::with_capacity(classes.len());
+    for class in classes {
+        progress(&format!(
+            "{}/{}: {} machines, {} failures",
+            class.tenant, class.name, class.assets, class.failures
+        ));
+        let trained = self::class(pool, &class, args, now)
+            .await
+            .with_context(|| format!("class {} of {}", class.name, class.tenant))?;
+        progress(&format!("{}/{}: {}", class.tenant, class.name, trained.outcome));
+        done.push(trained);
+    }
+    Ok(done)
+}
+
+/// Trains one class and stores what came of it.
+///
+/// # Errors
+/// When the database does.
+pub async fn class(
+    pool: &PgPool,
+    class: &TrainableClass,
+    args: Args,
+    now: Timestamp,
+) -> anyhow::Result<Trained> {
+    let from = now.plus_seconds(-args.days * 86_400.0);
+    let mut connection = pool.acquire().await?;
+    let rows = data::read(&mut connection, class.class_id, from, now).await?;
+    let scope = class.class_id.to_string();
+    let champion = db::champion(&mut connection, class.tenant_id, FailureModel::NAME, &scope).await?;
+    let mut trained = Trained {
+        tenant: class.tenant.clone(),
+        class: class.name.clone(),
+        rows: rows.len(),
+        assets: rows.assets(),
+        outcome: "too_few_failures",
+        model: None,
+        version: None,
+        why: Vec::new(),
+        leaks: Vec::new(),
+        figures: Value::Null,
+    };
+    let stands: Option<FailureModel> = champion
+        .as_ref()
+        .map(|stored| stored.artifact.open())
+        .transpose()
+        .context("the champion")?;
+    let (rows, learned) = tokio::task::spawn_blocking(move || {
+        let learned = candidate(&rows, stands.as_ref());
+        (rows, learned)
+    })
+    .await?;
+    let candidate = match learned {
+        Ok(candidate) => candidate,
+        Err(no) => {
+            trained.why.push(no.to_string());
+            let lives = db::class_lives(&mut connection, class.class_id, now).await?;
+            trained.why.push(life_words(&lives, class.weibull_shape));
+            return Ok(trained);
+        }
+    };
+    let (data_from, data_to) = match (rows.at.iter().min(), rows.at.iter().max()) {
+        (Some(from), Some(to)) => (*from, *to),
+        _ => (from, now),
+    };
+    let card = Card {
+        summary: "boosted trees on the features of a pass, calibrated by machines they never saw".to_owned(),
+        data_from,
+        data_to,
+        rows: rows.len(),
+        features: candidate.model.layout.names(),
+        figures: candidate.figures.clone(),
+        limits: candidate.limits.clone(),
+    };
+    let artifact = Envelope::seal(&candidate.model)?;
+    let better = better(&candidate.figures);
+    trained.figures = Value::Object(candidate.figures);
+    trained.leaks = candidate.leaks;
+    let mut transaction = pool.begin().await?;
+    let new = NewModel {
+        tenant: class.tenant_id,
+        name: FailureModel::NAME,
+        scope: &scope,
+        artifact: &artifact,
+        card: &card,
+        code_version: CODE_VERSION,
+    };
+    let (id, version) = db::insert_candidate(&mut transaction, &new).await?;
+    (trained.model, trained.version) = (Some(id), Some(version));
+    let detail = json!({ "rows": rows.len(), "leaks": trained.leaks });
+    db::add_model_event(&mut transaction, id, "trained", "analytics", &detail).await?;
+    trained.outcome = if !trained.leaks.is_empty() {
+        trained
+            .why
+            .extend(trained.leaks.iter().map(|leak| leak.text.clone()));
+        "refused"
+    } else if let Err(why) = better {
+        trained.why.push(why);
+        "candidate"
+    } else if args.promote {
+        db::promote(&mut transaction, id, "analytics").await?;
+        "promoted"
+    } else {
+        trained
+            .why
+            .push("it is better than what stands; promote it with `forewarn model promote`".to_owned());
+        "candidate"
+    };
+    if trained.outcome == "refused" {
+        let detail = json!({ "why": trained.why });
+        db::add_model_event(&mut transaction, id, "refused", "analytics", &detail).await?;
+    }
+    let event = json!({ "class": class.name, "version": version, "outcome": trained.outcome });
+    let subject = id.to_string();
+    models::db::outbox::append(
+        &mut transaction,
+        class.tenant_id,
+        "model.trained",
+        &subject,
+        None,
+        &event,
+    )
+    .await?;
+    transaction.commit().await?;
+    Ok(trained)
+}
+
+/// What life data say where there is no model: Weibayes bounds where failures are few.
+fn life_words(lives: &[(f64, bool)], shape: Option<f64>) -> String {
+    let lives: Vec<Life> = lives
+        .iter()
+        .filter(|(age, _)| *age > 0.0)
+        .map(|(age, failed)| {
+            if *failed {
+                Life::Failed(*age)
+            } else {
+                Life::Suspended(*age)
+            }
+        })
+        .collect();
+    match fit_life(&lives, shape.unwrap_or(DEFAULT_SHAPE)) {
+        Err(error) => format!("life data can't stand in: {error}"),
+        Ok(LifeModel::Fitted(fit)) => format!(
+            "until then: {}, characteristic life {:.0} h, shape {:.2}",
+            LifeModel::Fitted(fit.clone()).basis(),
+            fit.distribution.eta,
+            fit.distribution.beta
+        ),
+        Ok(LifeModel::Weibayes(model)) => {
+            let lower = model
+                .eta_lower(0.9)
+                .map_or_else(|_| "?".to_owned(), |eta| format!("{eta:.0}"));
+            format!(
+                "until then: {}; characteristic life {:.0} h, with 90 % confidence at least {lower} h",
+                LifeModel::Weibayes(model.clone()).basis(),
+                model.eta
+            )
+        }
+    }
+}
+
+/// A candidate from rows; `champion` is judged on the same last rows in time.
+///
+/// # Errors
+/// What is missing, for people.
+pub fn candidate(rows: &Rows, champion: Option<&FailureModel>) -> Result<Candidate, NoCandidate> {
+    let failed = |error: &dyn std::fmt::Display| NoCandidate::Failed(error.to_string());
+    if rows.len() < LEAST_ROWS {
+        return Err(NoCandidate::TooFewRows { found: rows.len() });
+    }
+    let names = rows.layout.names();
+    let features: Vec<Feature> = names.iter().map(Feature::numeric).collect();
+    let groups = rows.groups();
+    let mut horizons = Vec::new();
+    let mut figures = serde_json::Map::new();
+    let mut leaks: Vec<Leak> = Vec::new();
+    let mut few = (0, 0);
+    let mut only = None;
+    for horizon_h in HORIZONS_H {
+        let labelled = rows.labelled(f64::from(horizon_h));
+        few = (few.0.max(labelled.failures), few.1.max(labelled.failed_assets));
+        if labelled.failures < LEAST_FAILURES || labelled.failed_assets < LEAST_FAILED_ASSETS {
+            continue;
+        }
+        if labelled.y.iter().all(|y| *y) {
+            only = Some(horizon_h);
+            continue;
+        }
+        let x = rows.x.select(Axis(0), &labelled.rows);
+        let own: Vec<u64> = labelled.rows.iter().map(|row| groups[*row]).collect();
+        for found in leak::find(x.view(), &names, &labelled.y, &own) {
+            if !leaks.iter().any(|leak| leak.feature == found.feature) {
+                leaks.push(found);
+            }
+        }
+        let y = labels(&labelled.y);
+        let params = crate::boost::Params {
+            rounds: 200,
+            learning_rate: 0.06,
+            ..classifier(&labelled.y, features.len())
+        };
+        let training = Training::new(x.view(), &y).weights(&labelled.weight);
+        let folds = FOLDS.min(labelled.failed_assets);
+        let (booster, cross) = fit_grouped(&params, &features, training, &own, folds, PATIENCE)
+            .map_err(|error| failed(&error))?;
+        let calibration = Calibration::fit(&cross.predictions, &labelled.y, labelled.failures)
+            .ok_or_else(|| NoCandidate::Failed("no score can be calibrated".to_owned()))?;
+        let p: Vec<f64> = cross
+            .predictions
+            .iter()
+            .map(|score| calibration.probability(*score).0)
+            .collect();
+        let by_time =
+            by_time(rows, &labelled, &features, champion, horizon_h).map_err(|error| failed(&error))?;
+        let base_rate = labelled.y.iter().filter(|y| **y).count() as f64 / y.len() as f64;
+        figures.insert(
+            format!("{horizon_h}h"),
+            json!({
+                "failures": labelled.failures, "machines_that_failed": labelled.failed_assets, "rows": y.len(),
+                "base_rate": base_rate, "brier": brier(&p, &labelled.y),
+                "brier_of_base_rate": base_rate * (1.0 - base_rate),
+                "auc": roc_auc(&cross.predictions, &labelled.y),
+                "calibration_error": calibration_error(&p, &labelled.y, 10),
+                "reliability": reliability_table(&p, &labelled.y, 10), "rounds": cross.rounds, "by_time": by_time,
+            }),
+        );
+        horizons.push(Horizon {
+            horizon_h,
+            booster,
+            calibration,
+            failures: labelled.failures,
+        });
+    }
+    if let (true, Some(horizon_h)) = (horizons.is_empty(), only) {
+        return Err(NoCandidate::OnlyFailures { horizon_h });
+    }
+    if horizons.is_empty() {
+        return Err(NoCandidate::TooFewFailures {
+            failures: few.0,
+            assets: few.1,
+        });
+    }
+    let mut sources: std::collections::BTreeMap<&str, (usize, f64)> = std::collections::BTreeMap::new();
+    for label in &rows.labels {
+        let entry = sources.entry(label.source.as_str()).or_default();
+        entry.0 += 1;
+        entry.1 += label.weight;
+    }
+    figures.insert(
+        "labels".to_owned(),
+        sources
+            .iter()
+            .map(|(source, (n, weight))| ((*source).to_owned(), json!({ "n": n, "weight": weight })))
+            .collect(),
+    );
+    let limits = limits(rows, &horizons);
+    let (sketch, present) = sketch(&rows.x);
+    Ok(Candidate {
+        model: FailureModel {
+            layout: Layout::clone(&rows.layout),
+            horizons,
+            sketch,
+            present,
+        },
+        leaks,
+        figures,
+        limits,
+    })
+}
+
+fn limits(rows: &Rows, horizons: &[Horizon]) -> Vec<String> {
+    let least = horizons.iter().map(|horizon| horizon.failures).min().unwrap_or(0);
+    let mut limits = vec![
+        format!("learned from {least} failures: rarer ways to fail are unknown to it"),
+        "calibrated at the failure rate of its data window; another load or season has another".to_owned(),
+    ];
+    let missing: Vec<i32> = HORIZONS_H
+        .into_iter()
+        .filter(|wanted| horizons.iter().all(|horizon| horizon.horizon_h != *wanted))
+        .collect();
+    if !missing.is_empty() {
+        limits.push(format!(
+            "too few failures for the horizons {missing:?} h: life data speak there"
+        ));
+    }
+    let unsure = rows.labels.iter().filter(|label| label.weight < 1.0).count();
+    if unsure > 0 {
+        limits.push(format!("{unsure} labels are uncertain and weigh less"));
+    }
+    limits
+}
+
+/// Trained on the past, judged on the rest, with a horizon between them so that no label reaches across.
+fn by_time(
+    rows: &Rows,
+    labelled: &Labelled,
+    features: &[Feature],
+    champion: Option<&FailureModel>,
+    horizon_h: i32,
+) -> anyhow::Result<Value> {
+    let at = |place: &usize| rows.at[labelled.rows[*place]];
+    let mut order: Vec<usize> = (0..labelled.rows.len()).collect();
+    order.sort_by_key(at);
+    let cut = at(&order[(order.len() as f64 * PAST) as usize]);
+    let before = cut.plus_seconds(-f64::from(horizon_h) * 3600.0);
+    let past: Vec<usize> = (0..order.len()).filter(|place| at(place) <= before).collect();
+    let rest: Vec<usize> = (0..order.len()).filter(|place| at(place) > cut).collect();
+    let positives = |places: &[usize]| places.iter().filter(|place| labelled.y[**place]).count();
+    if positives(&past) == 0 || positives(&rest) == 0 || positives(&past) == past.len() {
+        return Ok(json!({ "why": "no failure in one of the two parts: time can't be split" }));
+    }
+    let part = |places: &[usize]| -> (Array2<f64>, Vec<bool>, Vec<f64>) {
+        let of: Vec<usize> = places.iter().map(|place| labelled.rows[*place]).collect();
+        let y = places.iter().map(|place| labelled.y[*place]).collect();
+        let weight = places.iter().map(|place| labelled.weight[*place]).collect();
+        (rows.x.select(Axis(0), &of), y, weight)
+    };
+    let (x, y, weight) = part(&past);
+    let targets = labels(&y);
+    let params = crate::boost::Params {
+        rounds: 100,
+        learning_rate: 0.06,
+        ..classifier(&y, features.len())
+    };
+    let model = Booster::fit(
+        &params,
+        features,
+        Training::new(x.view(), &targets).weights(&weight),
+    )?;
+    let (x, y, _) = part(&rest);
+    let p = model.predict(x.view())?;
+    let champion = champion
+        .filter(|champion| champion.layout == rows.layout)
+        .and_then(|champion| {
+            champion
+                .horizons
+                .iter()
+                .find(|horizon| horizon.horizon_h == horizon_h)
+        })
+        .map(|horizon| -> anyhow::Result<f64> {
+            let scores = horizon.booster.predict(x.view())?;
+            let p: Vec<f64> = scores
+                .iter()
+                .map(|score| horizon.calibration.probability(*score).0)
+                .collect();
+            Ok(brier(&p, &y))
+        })
+        .transpose()?;
+    let rate = positives(&rest) as f64 / rest.len() as f64;
+    Ok(json!({
+        "rows": rest.len(), "from": cut, "brier": brier(&p, &y), "auc": roc_auc(&p, &y),
+        "brier_of_base_rate": rate * (1.0 - rate), "brier_of_champion": champion,
+    }))
+}
+
+/// Whether a candidate should stand in place of what does: better than the champion on the last part of
+/// the time, or, without one, than saying the base rate.
+fn better(figures: &serde_json::Map<String, Value>) -> Result<(), String> {
+    for (horizon, of) in figures.iter().filter(|(name, _)| name.ends_with('h')) {
+        let number = |value: &Value| value.as_f64();
+        if let (Some(own), Some(base)) = (number(&of["brier"]), number(&of["brier_of_base_rate"]))
+            && own > BETTER * base
+        {
+            return Err(format!(
+                "within {horizon} it is no better than the base rate on machines it has not seen (Brier {own:.5} against {base:.5})"
+            ));
+        }
+        if let (Some(own), Some(champion)) = (
+            number(&of["by_time"]["brier"]),
+            number(&of["by_time"]["brier_of_champion"]),
+        ) && own > BETTER * champion
+        {
+            return Err(format!(
+                "within {horizon} it is no better than the champion on the newest rows (Brier {own:.5} against {champion:.5})"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Quantiles of every column in steps of a twentieth, and the share of rows that have it.
+pub fn sketch(x: &Array2<f64>) -> (Vec<Vec<f32>>, Vec<f32>) {
+    x.columns()
+        .into_iter()
+        .map(|column| {
+            let values = crate::stats::sorted(column.iter().copied());
+            let quantiles = if values.is_empty() {
+                Vec::new()
+            } else {
+                (0..=20)
+                    .map(|i| crate::stats::quantile(&values, f64::from(i) / 20.0) as f32)
+                    .collect()
+            };
+            (quantiles, values.len() as f32 / column.len().max(1) as f32)
+        })
+        .unzip()
+}

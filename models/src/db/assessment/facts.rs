@@ -1,0 +1,237 @@
+//! What is known about an asset besides its readings: register, usage, alarms, failures.
+
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use super::Result;
+use crate::asset::{AssetStatus, ChannelKind};
+use crate::id::{AssetClassId, AssetId, ChannelId, FailureModeId, TenantId};
+use crate::time::Timestamp;
+
+/// An asset with what its prognosis rests on.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow, serde::Serialize, serde::Deserialize)]
+pub struct AssetFacts {
+    pub asset_id: AssetId,
+    pub tenant_id: TenantId,
+    pub name: String,
+    pub class_id: AssetClassId,
+    pub class_name: String,
+    pub weibull_shape: Option<f64>,
+    pub weibull_scale_h: Option<f64>,
+    pub status: AssetStatus,
+    pub installed_at: Option<Timestamp>,
+    pub downtime_cost_per_h: Option<f64>,
+    /// How much of its first history is to be taken as healthy; set by people in `attributes`.
+    pub baseline_hours: Option<f64>,
+    /// Running hours by a meter in `h`, whole life.
+    pub running_h: Option<f64>,
+    pub last_failure_at: Option<Timestamp>,
+    /// Running hours at the last failure.
+    pub running_h_at_failure: Option<f64>,
+    pub last_maintenance_at: Option<Timestamp>,
+    /// Active alarms of the limit kinds, by severity; alarms that analytics raises itself don't count.
+    pub alarms_critical: i64,
+    pub alarms_serious: i64,
+    pub alarms_warning: i64,
+    /// Discrete events with a severity within 24 hours and 7 days before the moment asked for.
+    pub errors_24h: i64,
+    pub errors_7d: i64,
+    /// Highest used share of a plan's meter interval; above 1 = overdue.
+    pub plan_use: Option<f64>,
+    pub plan_name: Option<String>,
+}
+
+/// `None`: no such asset.
+///
+/// # Errors
+/// When the database does.
+pub async fn asset_facts(
+    connection: &mut PgConnection,
+    asset: AssetId,
+    at: Timestamp,
+) -> Result<Option<AssetFacts>> {
+    Ok(assets_facts(connection, &[(asset, at)]).await?.pop())
+}
+
+/// What is known about each asset at its moment; assets that don't exist are left out.
+///
+/// # Errors
+/// When the database does.
+pub async fn assets_facts(
+    connection: &mut PgConnection,
+    assets: &[(AssetId, Timestamp)],
+) -> Result<Vec<AssetFacts>> {
+    sqlx::query_as(
+        "SELECT a.id AS asset_id, a.tenant_id, a.name, a.class_id, c.name AS class_name, c.weibull_shape, c.weibull_scale_h,
+                a.status, a.installed_at, a.downtime_cost_per_h,
+                CASE WHEN jsonb_typeof(a.attributes->'baseline_hours') = 'number'
+                     THEN (a.attributes->>'baseline_hours')::float8 END AS baseline_hours,
+                coalesce((SELECT r.total FROM meter_reading r WHERE r.meter_id = h.id AND r.at <= w.at AND r.voided_at IS NULL
+                          ORDER BY r.at DESC LIMIT 1), h.total) AS running_h, f.failed_at AS last_failure_at,
+                (SELECT r.total FROM meter_reading r WHERE r.meter_id = h.id AND r.at <= f.failed_at AND r.voided_at IS NULL
+                 ORDER BY r.at DESC LIMIT 1) AS running_h_at_failure,
+                (SELECT max(t.completed_at) FROM ticket t
+                 WHERE t.tenant_id = a.tenant_id AND t.asset_id = a.id AND t.completed_at <= w.at) AS last_maintenance_at,
+                l.critical AS alarms_critical, l.serious AS alarms_serious, l.warning AS alarms_warning,
+                e.day AS errors_24h, e.week AS errors_7d, p.used AS plan_use, p.name AS plan_name
+         FROM unnest($1::uuid[], $2::timestamptz[]) AS w (asset, at)
+         JOIN asset a ON a.id = w.asset
+         JOIN asset_class c ON c.id = a.class_id
+         LEFT JOIN LATERAL (SELECT m.id, m.total FROM meter m WHERE m.asset_id = a.id AND m.unit = 'h'
+                            ORDER BY m.total DESC LIMIT 1) h ON true
+         LEFT JOIN LATERAL (SELECT max(r.failed_at) AS failed_at FROM failure_report r
+                            WHERE r.asset_id = a.id AND r.failed_at <= w.at) f ON true
+         CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE x.severity = 'critical') AS critical,
+                                    count(*) FILTER (WHERE x.severity = 'serious') AS serious,
+                                    count(*) FILTER (WHERE x.severity = 'warning') AS warning
+                             FROM alarm x JOIN alarm_rule r ON r.id = x.rule_id
+                             WHERE x.asset_id = a.id AND x.tenant_id = a.tenant_id AND x.condition IN ('active', 'clearing')
+                               AND x.suppression = 'none' AND r.kind IN ('high', 'low', 'rate')) l
+         CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE v.ts > w.at - interval '24 hours') AS day, count(*) AS week
+                             FROM discrete_event v
+                             WHERE v.asset_id = a.id AND v.severity > 0 AND v.ts > w.at - interval '7 days' AND v.ts <= w.at) e
+         LEFT JOIN LATERAL (SELECT (m.total - q.anchor_units) / q.every_units AS used, q.name
+                            FROM maintenance_plan q JOIN meter m ON m.id = q.meter_id
+                            WHERE q.asset_id = a.id AND q.enabled ORDER BY used DESC LIMIT 1) p ON true",
+    )
+    .bind(assets.iter().map(|(asset, _)| *asset).collect::<Vec<_>>())
+    .bind(assets.iter().map(|(_, at)| *at).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await
+}
+
+/// A channel of an asset, with the alarm limits that people set on it.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct AssetChannel {
+    pub id: ChannelId,
+    pub name: String,
+    pub label: Option<String>,
+    pub unit: String,
+    pub kind: ChannelKind,
+    pub cadence_s: Option<f64>,
+    pub high_limit: Option<f64>,
+    pub low_limit: Option<f64>,
+}
+
+/// # Errors
+/// When the database does.
+pub async fn asset_channels(connection: &mut PgConnection, asset: AssetId) -> Result<Vec<AssetChannel>> {
+    let channels = assets_channels(connection, &[asset]).await?;
+    Ok(channels.into_iter().map(|(_, channel)| channel).collect())
+}
+
+#[derive(sqlx::FromRow)]
+struct OwnedChannel {
+    asset_id: AssetId,
+    #[sqlx(flatten)]
+    channel: AssetChannel,
+}
+
+/// The channels of several assets, in order of their ids.
+///
+/// # Errors
+/// When the database does.
+pub async fn assets_channels(
+    connection: &mut PgConnection,
+    assets: &[AssetId],
+) -> Result<Vec<(AssetId, AssetChannel)>> {
+    let rows: Vec<OwnedChannel> = sqlx::query_as(
+        "SELECT c.asset_id, c.id, c.name, c.label, c.unit, c.kind, c.cadence_s, r.high AS high_limit, r.low AS low_limit
+         FROM channel c
+         LEFT JOIN (SELECT channel_id, max(limit_value) FILTER (WHERE kind = 'high') AS high,
+                           min(limit_value) FILTER (WHERE kind = 'low') AS low
+                    FROM alarm_rule WHERE asset_id = ANY ($1) AND enabled AND channel_id IS NOT NULL
+                    GROUP BY channel_id) r ON r.channel_id = c.id
+         WHERE c.asset_id = ANY ($1) ORDER BY c.id",
+    )
+    .bind(assets)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.asset_id, row.channel)).collect())
+}
+
+/// Open predictions of several assets over a horizon: asset, failure mode, probability.
+///
+/// # Errors
+/// When the database does.
+pub async fn open_predictions(
+    connection: &mut PgConnection,
+    assets: &[AssetId],
+    horizon_h: i32,
+) -> Result<Vec<(AssetId, Option<FailureModeId>, f64)>> {
+    sqlx::query_as(
+        "SELECT asset_id, failure_mode_id, probability FROM prediction
+         WHERE asset_id = ANY ($1) AND horizon_h = $2 AND status IN ('new', 'in_review', 'snoozed')
+         ORDER BY asset_id, opened_at DESC, id DESC",
+    )
+    .bind(assets)
+    .bind(horizon_h)
+    .fetch_all(connection)
+    .await
+}
+
+/// How a class fails, and where each way shows.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow, serde::Serialize)]
+pub struct ModeFacts {
+    pub id: FailureModeId,
+    pub code: String,
+    pub name: String,
+    pub signature: Json<Signature>,
+    pub pf_interval_days: Option<f64>,
+    pub repair_hours: Option<f64>,
+    pub repair_cost: Option<f64>,
+}
+
+/// Channels in which a failure mode shows; `*` stands for any text.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Signature {
+    #[serde(default)]
+    pub channels: Vec<String>,
+}
+
+/// # Errors
+/// When the database does, or a signature isn't one.
+pub async fn failure_modes(connection: &mut PgConnection, class: AssetClassId) -> Result<Vec<ModeFacts>> {
+    sqlx::query_as(
+        "SELECT id, code, name, signature, pf_interval_days, repair_hours, repair_cost
+         FROM failure_mode WHERE class_id = $1 ORDER BY code",
+    )
+    .bind(class)
+    .fetch_all(connection)
+    .await
+}
+
+/// Lives of a class up to `at`: age in running hours (calendar hours where there is no meter), and
+/// whether it ended in a failure. An asset is as good as new after a failure.
+///
+/// # Errors
+/// When the database does.
+pub async fn class_lives(
+    connection: &mut PgConnection,
+    class: AssetClassId,
+    at: Timestamp,
+) -> Result<Vec<(f64, bool)>> {
+    sqlx::query_as(
+        "WITH life AS (
+             SELECT a.id, a.installed_at,
+                    least(1, coalesce((SELECT max(m.total) FROM meter m WHERE m.asset_id = a.id AND m.unit = 'h')
+                        / nullif(extract(epoch FROM $2 - a.installed_at) / 3600, 0), 1))::float8 AS in_use
+             FROM asset a WHERE a.class_id = $1 AND a.installed_at < $2),
+         failure AS (
+             SELECT l.id, l.in_use, r.failed_at,
+                    coalesce(lag(r.failed_at) OVER (PARTITION BY l.id ORDER BY r.failed_at), l.installed_at) AS began
+             FROM life l JOIN (SELECT DISTINCT asset_id, failed_at FROM failure_report) r ON r.asset_id = l.id
+             WHERE r.failed_at <= $2 AND r.failed_at > l.installed_at)
+         SELECT (extract(epoch FROM failed_at - began) / 3600 * in_use)::float8 AS age, true AS failed
+         FROM failure WHERE failed_at > began
+         UNION ALL
+         SELECT (extract(epoch FROM $2 - coalesce((SELECT max(f.failed_at) FROM failure f WHERE f.id = l.id), l.installed_at))
+                 / 3600 * l.in_use)::float8, false
+         FROM life l
+         ORDER BY age, failed",
+    )
+    .bind(class)
+    .bind(at)
+    .fetch_all(connection)
+    .await
+}
