@@ -1,4 +1,4 @@
-//! `forewarn bench`: measurements of ingestion, each ending in one JSON object.
+//! `forewarn bench`: measurements of ingestion and analytics, each ending in one JSON object.
 
 use std::path::PathBuf;
 use std::process::{Command as Process, Stdio};
@@ -79,6 +79,22 @@ pub enum Command {
         /// Times each question is asked.
         #[arg(long, default_value_t = 100)]
         rounds: usize,
+        #[arg(long)]
+        short: bool,
+    },
+    /// One hourly pass over a plant from a filled database, beside the same features and model in pandas and LightGBM.
+    Analytics {
+        #[arg(long, default_value_t = 10_000)]
+        assets: usize,
+        /// Channels of each.
+        #[arg(long, default_value_t = 20)]
+        channels: usize,
+        /// Batches at the same time.
+        #[arg(long, default_value_t = 2)]
+        workers: usize,
+        /// Python with venv and pip; packages it lacks are fetched into a folder of their own. `none`: without it.
+        #[arg(long, default_value = "python3", value_name = "PROGRAM")]
+        python: PathBuf,
         #[arg(long)]
         short: bool,
     },
@@ -187,6 +203,21 @@ pub async fn run(command: Command, database_url: &str) -> anyhow::Result<()> {
                 args.rounds = rounds.min(5);
             }
             bench_query::run(args, &place.database_url).await?
+        }
+        Command::Analytics {
+            assets,
+            channels,
+            workers,
+            python,
+            short,
+        } => {
+            let args = analytics::bench::Args {
+                assets: if short { assets.min(100) } else { assets },
+                channels,
+                workers,
+                python: (python.as_os_str() != "none").then_some(python),
+            };
+            analytics::bench::run(args, &place.database_url, |line| eprintln!("{line}")).await?
         }
         Command::Edge { seconds, short } => edge(if short { 3 } else { seconds })?,
     };

@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 use crate::serve::{self, Services};
-use crate::{bench, chaos, dead_letters, demo, export, import, ledger, status};
+use crate::{
+    bench, chaos, dead_letters, demo, export, import, learn, ledger, reliability, status,
+};
 
 /// Readings from the field in, health, failure probability and the one ticket that is needed out.
 #[derive(Debug, Parser)]
@@ -20,7 +22,10 @@ use crate::{bench, chaos, dead_letters, demo, export, import, ledger, status};
   forewarn serve --config site.toml     with a configuration of one's own
   forewarn config check                 show the effective configuration, secrets hidden
   forewarn status --json                what is stored, assessed and ticketed
-  forewarn ledger --day 2026-01-31      was it stored, and if not, where did it go"
+  forewarn ledger --day 2026-01-31      was it stored, and if not, where did it go
+  forewarn train                        learn from what failed
+  forewarn model list                   which model says what, and since when
+  forewarn reliability --file lives.csv --svg pictures"
 )]
 pub struct Cli {
     /// Configuration file; its keys win over the defaults, FOREWARN__SECTION__KEY wins over both.
@@ -76,12 +81,29 @@ enum Command {
         /// Part of a set, such as FD001.
         #[arg(long)]
         subset: Option<String>,
-        /// Hours ahead, for failure probabilities.
-        #[arg(long, value_name = "HOURS")]
-        horizon_h: Option<f64>,
+        /// How far ahead, for failure probabilities: 24h, 48h, 7d.
+        #[arg(long, value_name = "TIME", value_parser = analytics::backtest::horizon)]
+        horizon: Option<f64>,
+        /// Draw pictures into this folder.
+        #[arg(long, value_name = "DIR")]
+        svg: Option<PathBuf>,
+        /// No progress on the error stream; the result is one JSON object either way.
+        #[arg(long)]
+        json: bool,
     },
     /// Prove that nothing is lost or doubled: the real executables under kills, cuts, full disks and jumping clocks.
     Chaos(chaos::Args),
+    /// Learn from what failed: a candidate for each class, judged by machine and by time, promoted if it is better.
+    Train(learn::TrainArgs),
+    /// Model versions: cards, promotion, rollback.
+    #[command(subcommand)]
+    Model(learn::ModelCommand),
+    /// Assess one asset now, or compute a stored assessment again and compare it bit by bit.
+    Assess(learn::AssessArgs),
+    /// Compare what is measured now with what the models were trained on.
+    Drift(learn::DriftArgs),
+    /// Life data statistics from a file or a class: Weibull, Kaplan-Meier, trend, MTBF, replacement.
+    Reliability(reliability::Args),
     /// Measure; the last line is one JSON object.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -160,18 +182,36 @@ impl Cli {
                 data,
                 test_data,
                 subset,
-                horizon_h,
+                horizon,
+                svg,
+                json,
             } => {
                 let args = analytics::backtest::BacktestArgs {
                     test_data,
                     subset,
-                    horizon_h,
+                    horizon_h: horizon,
+                    svg,
                 };
+                if !json {
+                    eprintln!("{name}: reading, training and testing on {}", data.display());
+                }
                 println!("{}", analytics::backtest::run(&name, &data, &args)?);
             }
             Command::Chaos(args) => {
                 return runtime.block_on(chaos::run(args, config.database.address().ok()));
             }
+            Command::Train(args) => return runtime.block_on(learn::train(args, &config.database.address()?)),
+            Command::Model(command) => {
+                return runtime.block_on(learn::model(command, &config.database.address()?));
+            }
+            Command::Assess(args) => {
+                let url = config.database.address()?;
+                return runtime.block_on(learn::assess(args, &url, &config.analytics));
+            }
+            Command::Drift(args) => {
+                return runtime.block_on(learn::look_at_drift(args, &config.database.address()?));
+            }
+            Command::Reliability(args) => return runtime.block_on(reliability::run(args, &config)),
             Command::Bench(command) => {
                 runtime.block_on(bench::run(command, &config.database.address()?))?;
             }

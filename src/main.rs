@@ -10,7 +10,9 @@ mod demo;
 mod export;
 mod gateways;
 mod import;
+mod learn;
 mod ledger;
+mod reliability;
 mod serve;
 mod status;
 

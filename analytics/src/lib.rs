@@ -17,11 +17,13 @@ pub mod health;
 pub mod learn;
 pub mod meter;
 mod metrics;
+pub mod picture;
 pub mod predict;
 pub mod prognosis;
 #[cfg(test)]
 mod public_data;
 pub mod reliability;
+pub mod report;
 pub mod retention;
 pub mod rollup;
 pub mod schedule;

@@ -9,7 +9,7 @@ use ndarray::Array2;
 use serde_json::{Value, json};
 
 use super::isotonic::Isotonic;
-use super::metrics::{Confusion, brier, calibration_error, median, reliability_table};
+use super::metrics::{Confusion, brier, calibration_error, median, reliability_table, roc_auc};
 use super::settings::{PATIENCE, classifier, labels};
 use super::table::Table;
 use super::windows::Prefix;
@@ -289,16 +289,19 @@ pub fn run(data: &Path, test_data: Option<&Path>, horizon_h: f64) -> Result<Valu
     let train_s = started.elapsed().as_secs_f64();
     let all = figures(&raw, &p, &test, |_| true);
     let natural = figures(&raw, &p, &test, |i| test.natural[i]);
-    let (event_recall, lead_time_h, events) = by_event(&p, &test, &test_fleet, horizon_h);
+    let (leads, events) = by_event(&p, &test, &test_fleet, horizon_h);
+    let before = signal_before(&p, &test, &test_fleet, horizon_h);
     let mut result = json!({
         "set": "azure",
         "horizon_h": horizon_h,
         "train_s": train_s,
         "rows": test.y.len(),
         "machines": test_fleet.machines.len(),
-        "event_recall": event_recall,
+        "event_recall": leads.len() as f64 / f64::max(events as f64, 1.0),
         "events": events,
-        "lead_time_h": lead_time_h,
+        "lead_time_h": (!leads.is_empty()).then(|| median(&leads)),
+        "detail": { "lead_times_h": leads },
+        "signal_before": before,
         "recall_at_budget": recall_at_budget(&p, &test),
         "budget": BUDGET,
         "natural": natural,
@@ -306,7 +309,73 @@ pub fn run(data: &Path, test_data: Option<&Path>, horizon_h: f64) -> Result<Valu
     if let (Value::Object(to), Value::Object(from)) = (&mut result, all) {
         to.extend(from);
     }
+    if let Some(why) = why_not(&result) {
+        result["why"] = json!(why);
+    }
     Ok(result)
+}
+
+/// Hours of a slot before the failure.
+const SLOT_H: f64 = 12.0;
+
+/// How well rows of each slot before a failure can be told from those that no failure follows: where the signal
+/// begins. (hours before, rows, AUC, share at or above one half.)
+fn signal_before(p: &[f64], rows: &Rows, fleet: &Fleet, horizon_h: f64) -> Vec<Value> {
+    let mut ahead = vec![f64::INFINITY; p.len()];
+    for m in &fleet.machines {
+        for (i, hours) in ahead
+            .iter_mut()
+            .enumerate()
+            .filter(|(i, _)| rows.machine[*i] == m.id)
+        {
+            let next = m
+                .failures
+                .iter()
+                .filter(|f| **f > rows.time[i])
+                .copied()
+                .fold(f64::INFINITY, f64::min);
+            *hours = (next - rows.time[i]) / HOUR;
+        }
+    }
+    let natural = rows.natural.contains(&true);
+    let used: Vec<usize> = (0..p.len()).filter(|i| rows.natural[*i] || !natural).collect();
+    (0..(horizon_h / SLOT_H).ceil() as usize)
+        .map(|slot| (slot as f64 * SLOT_H, (slot as f64 + 1.0) * SLOT_H))
+        .filter_map(|(from, to)| {
+            let inside = |i: &usize| ahead[*i] > from && ahead[*i] <= to;
+            let kept: Vec<usize> = used
+                .iter()
+                .copied()
+                .filter(|i| inside(i) || !rows.y[*i])
+                .collect();
+            let score: Vec<f64> = kept.iter().map(|i| p[*i]).collect();
+            let y: Vec<bool> = kept.iter().map(inside).collect();
+            let n = y.iter().filter(|y| **y).count();
+            let seen = kept.iter().filter(|i| inside(i) && p[**i] >= 0.5).count();
+            Some(
+                json!({ "hours_before": [from, to], "rows": n, "auc": roc_auc(&score, &y)?,
+                         "said_at_least_half": seen as f64 / n as f64 }),
+            )
+        })
+        .collect()
+}
+
+/// Why precision can't be had at a recall of 0.9, where it can't: the rows in which nothing is to be seen yet.
+fn why_not(result: &Value) -> Option<String> {
+    let natural = result["natural"]["precision_at_recall_90"].as_f64();
+    let precision = natural.or(result["precision_at_recall_90"].as_f64())?;
+    let blind = result["signal_before"]
+        .as_array()?
+        .iter()
+        .find(|slot| slot["auc"].as_f64().is_some_and(|auc| auc < 0.9))?;
+    (precision < 0.8).then(|| {
+        format!(
+            "from {} h before a failure on its rows look like those of machines that go on running (AUC {:.2}): a recall of 0.9 \
+             over the whole horizon can only be had by calling healthy rows too (precision {precision:.2})",
+            blind["hours_before"][0],
+            blind["auc"].as_f64().unwrap_or_default()
+        )
+    })
 }
 
 /// Figures over some rows. The oversampled windows are judged by the raw score, which learnt their base rate; the
@@ -353,8 +422,8 @@ fn precision_at_recall(p: &[f64], y: &[bool], recall: f64) -> Option<f64> {
     best
 }
 
-/// Share of the failures with telemetry before them that had an alarm within the horizon, and the median lead time.
-fn by_event(p: &[f64], rows: &Rows, fleet: &Fleet, horizon_h: f64) -> (f64, Option<f64>, usize) {
+/// Hours ahead of each failure that had an alarm within the horizon, and how many failures have telemetry before them.
+fn by_event(p: &[f64], rows: &Rows, fleet: &Fleet, horizon_h: f64) -> (Vec<f64>, usize) {
     let (mut events, mut lead) = (0, Vec::new());
     for m in &fleet.machines {
         let of: Vec<usize> = (0..p.len()).filter(|i| rows.machine[*i] == m.id).collect();
@@ -370,8 +439,7 @@ fn by_event(p: &[f64], rows: &Rows, fleet: &Fleet, horizon_h: f64) -> (f64, Opti
             }
         }
     }
-    let recall = lead.len() as f64 / f64::max(events as f64, 1.0);
-    (recall, (!lead.is_empty()).then(|| median(&lead)), events)
+    (lead, events)
 }
 
 /// Share of the machine-days before a failure among the most suspicious ones that the budget allows to inspect; one

@@ -222,9 +222,10 @@ pub fn run(data: &Path, test_data: Option<&Path>, subset: Option<&str>) -> Resul
         .collect();
     let capped: Vec<f64> = truth.iter().map(|t| t.min(CAP)).collect();
     let (mut inside, mut width) = (0.0, 0.0);
+    let mut detail = Vec::with_capacity(predicted.len());
     for (p, t) in predicted.iter().zip(&capped) {
-        let low = conformal.quantile(*p, 0.1).clamp(0.0, CAP);
-        let high = conformal.quantile(*p, 0.9).clamp(0.0, CAP);
+        let (low, high) = conformal.interval(*p, 0.8, (0.0, CAP));
+        detail.push([*t, *p, low, high]);
         inside += f64::from(u8::from(low <= *t && *t <= high));
         width += high - low;
     }
@@ -246,5 +247,7 @@ pub fn run(data: &Path, test_data: Option<&Path>, subset: Option<&str>) -> Resul
         "engines_train": train.len(),
         "engines_test": test.len(),
         "features": features.len(),
+        // For the picture: truth, prediction, band.
+        "detail": { "unit": "cycles", "lives": detail },
     }))
 }

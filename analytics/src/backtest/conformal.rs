@@ -19,20 +19,50 @@ impl Conformal {
         Self { errors, neighbours }
     }
 
+    /// The interval within `limits` that holds the actual value with probability `share`. Half of the rest lies
+    /// on each side, but a limit that is reached leaves nothing beyond it (labels cut at a cap stand there in
+    /// a heap), and then the other side takes its half too: without that an interval at the cap holds more than
+    /// it says, and is wider than it needs to be.
+    pub fn interval(&self, predicted: f64, share: f64, limits: (f64, f64)) -> (f64, f64) {
+        let near = self.near(predicted);
+        if near.is_empty() {
+            return limits;
+        }
+        let outcome: Vec<f64> = near
+            .iter()
+            .map(|e| (predicted + e).clamp(limits.0, limits.1))
+            .collect();
+        let n = outcome.len() as f64;
+        let (rest, half) = (1.0 - share, (1.0 - share) / 2.0);
+        let (low, high) = (quantile(&outcome, half), quantile(&outcome, 1.0 - half));
+        let below = outcome.iter().filter(|o| **o < low).count() as f64 / n;
+        let above = outcome.iter().filter(|o| **o > high).count() as f64 / n;
+        match (low <= limits.0, high >= limits.1) {
+            (false, true) => (quantile(&outcome, rest - above), high),
+            (true, false) => (low, quantile(&outcome, 1.0 - (rest - below))),
+            _ => (low, high),
+        }
+    }
+
     /// The value that the actual one stays below with probability `q`.
     pub fn quantile(&self, predicted: f64, q: f64) -> f64 {
-        let at = self.errors.partition_point(|e| e.0 < predicted);
-        let half = self.neighbours / 2;
-        let from = at.saturating_sub(half).min(self.errors.len() - self.neighbours);
-        let near: Vec<f64> = self.errors[from..from + self.neighbours]
-            .iter()
-            .map(|e| e.1)
-            .collect();
+        let near = self.near(predicted);
         if near.is_empty() {
             predicted
         } else {
             predicted + quantile(&near, q)
         }
+    }
+
+    /// The errors at the nearest predictions.
+    fn near(&self, predicted: f64) -> Vec<f64> {
+        let at = self.errors.partition_point(|e| e.0 < predicted);
+        let half = self.neighbours / 2;
+        let from = at.saturating_sub(half).min(self.errors.len() - self.neighbours);
+        self.errors[from..from + self.neighbours]
+            .iter()
+            .map(|e| e.1)
+            .collect()
     }
 }
 
@@ -58,6 +88,23 @@ mod tests {
             .filter(|(p, a)| c.quantile(**p, 0.1) <= **a && **a <= c.quantile(**p, 0.9))
             .count();
         assert!((inside as f64 / 2000.0 - 0.8).abs() < 0.03);
+        // A cap where a third of the labels stand: the interval at it still holds what it says.
+        let capped: Vec<f64> = actual.iter().map(|a| a.min(130.0)).collect();
+        let c = Conformal::new(&predicted, &capped, 0.1);
+        let inside = |from: usize, to: usize| {
+            let held = (from..to).filter(|i| {
+                let (low, high) = c.interval(predicted[*i], 0.8, (0.0, 130.0));
+                low <= capped[*i] && capped[*i] <= high
+            });
+            held.count() as f64 / (to - from) as f64
+        };
+        assert!((inside(0, 1200) - 0.8).abs() < 0.04, "{}", inside(0, 1200));
+        // Beyond the cap every label stands at it, and any interval holds it.
+        assert!((inside(1200, 1280) - 0.8).abs() < 0.12, "{}", inside(1200, 1280));
         assert_eq!(Conformal::new(&[], &[], 0.1).quantile(5.0, 0.5), 5.0);
+        assert_eq!(
+            Conformal::new(&[], &[], 0.1).interval(5.0, 0.8, (0.0, 9.0)),
+            (0.0, 9.0)
+        );
     }
 }

@@ -153,7 +153,7 @@ pub fn best_f1_threshold(score: &[f64], y: &[bool]) -> f64 {
 }
 
 /// One bin of a reliability table.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ReliabilityBin {
     pub rows: usize,
     pub mean_predicted: f64,

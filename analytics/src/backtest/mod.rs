@@ -20,13 +20,15 @@ mod regimes;
 pub(crate) mod settings;
 pub mod skab;
 pub mod stream;
-mod table;
+pub(crate) mod table;
 mod windows;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
-use serde_json::Value;
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::picture;
 
 /// Names of the backtests.
 pub const NAMES: [&str; 9] = [
@@ -50,6 +52,23 @@ pub struct BacktestArgs {
     pub subset: Option<String>,
     /// Hours ahead for failure probabilities; 24 if not given.
     pub horizon_h: Option<f64>,
+    /// Folder for pictures.
+    pub svg: Option<PathBuf>,
+}
+
+/// Hours of a horizon as people write it: `24h`, `7d`, or a bare number of hours.
+///
+/// # Errors
+/// What it isn't.
+pub fn horizon(text: &str) -> Result<f64> {
+    let (number, unit) = match text.trim().strip_suffix('d') {
+        Some(days) => (days, 24.0),
+        None => (text.trim().strip_suffix('h').unwrap_or(text.trim()), 1.0),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 => Ok(number * unit),
+        _ => bail!("'{text}' is not a horizon such as 24h or 7d"),
+    }
 }
 
 /// Runs the backtest `name` on a data folder.
@@ -58,7 +77,7 @@ pub struct BacktestArgs {
 /// An unknown name, or whatever is wrong with the folder: file, line and column.
 pub fn run(name: &str, data: &Path, args: &BacktestArgs) -> Result<Value> {
     let test = args.test_data.as_deref();
-    match name {
+    let mut result = match name {
         "cmapss" => cmapss::run(data, test, args.subset.as_deref()),
         "azure" => azure::run(data, test, args.horizon_h.unwrap_or(24.0)),
         "nab" => nab::run(data, test),
@@ -69,5 +88,64 @@ pub fn run(name: &str, data: &Path, args: &BacktestArgs) -> Result<Value> {
         "metropt" => metropt::run(data, test),
         "hydraulic" => hydraulic::run(data, test),
         _ => bail!("unknown backtest '{name}', there are {}", NAMES.join(", ")),
+    }?;
+    let detail = result.as_object_mut().and_then(|result| result.remove("detail"));
+    if let Some(folder) = &args.svg {
+        let drawn = draw(&result, detail.as_ref(), folder)?;
+        result["pictures"] = json!(drawn);
     }
+    Ok(result)
+}
+
+/// Pictures of what the result holds; returns their names.
+fn draw(result: &Value, detail: Option<&Value>, folder: &Path) -> Result<Vec<String>> {
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let title = format!(
+        "{} {}",
+        result["set"].as_str().unwrap_or_default(),
+        result["subset"].as_str().unwrap_or_default()
+    );
+    let mut drawn = Vec::new();
+    let mut name = |name: &str| {
+        drawn.push(name.to_owned());
+        folder.join(name)
+    };
+    let lives: Vec<[f64; 4]> = detail
+        .and_then(|detail| serde_json::from_value(detail["lives"].clone()).ok())
+        .unwrap_or_default();
+    if !lives.is_empty() {
+        let unit = detail
+            .and_then(|detail| detail["unit"].as_str())
+            .unwrap_or_default();
+        let lives: Vec<picture::Life> = lives
+            .into_iter()
+            .map(|[truth, predicted, low, high]| picture::Life {
+                truth,
+                predicted,
+                low,
+                high,
+            })
+            .collect();
+        let title = format!("{title}: predicted and true remaining life");
+        picture::remaining_life(&name("remaining_life.svg"), &title, unit, &lives)?;
+    }
+    for (file, of) in [
+        ("reliability.svg", result),
+        ("reliability_natural.svg", &result["natural"]),
+    ] {
+        let bins: Vec<metrics::ReliabilityBin> =
+            serde_json::from_value(of["reliability"].clone()).unwrap_or_default();
+        if !bins.is_empty() {
+            let title = format!("{title}: probability said and share that failed");
+            picture::reliability_table(&name(file), &title, &bins)?;
+        }
+    }
+    let leads: Vec<f64> = detail
+        .and_then(|detail| serde_json::from_value(detail["lead_times_h"].clone()).ok())
+        .unwrap_or_default();
+    if !leads.is_empty() {
+        let title = format!("{title}: how long before the failure it was seen");
+        picture::histogram(&name("lead_time.svg"), &title, "hours ahead", &leads)?;
+    }
+    Ok(drawn)
 }

@@ -16,6 +16,8 @@ const TRAIN_ROWS: usize = 400;
 const SMOOTHING: f64 = 0.1;
 /// Share of the normal rows that lie below the limit.
 const LIMIT: f64 = 0.99;
+/// How many times as far as the normal rows went a row must be: 400 rows never show all that is normal.
+const BEYOND: f64 = 2.0;
 
 /// Distance of smoothed rows from a normal state, with the share of each signal.
 #[derive(Debug, Clone)]
@@ -37,8 +39,20 @@ impl Distance {
         let scale = rows
             .std_axis(ndarray::Axis(0), 1.0)
             .mapv(|s| if s > 1e-9 { s } else { 1.0 });
-        let z = (rows - &mean) / &scale;
-        let mut c = z.t().dot(&z) / (n - 1.0);
+        // How the *smoothed* signals vary together: slow movements survive smoothing and noise doesn't, so that the
+        // covariance of the rows themselves would take every slow movement of a healthy state for a fault.
+        let mut smooth = (rows - &mean) / &scale;
+        let mut last = Array1::<f64>::zeros(mean.len());
+        for mut row in smooth.rows_mut() {
+            last = last * (1.0 - SMOOTHING) + &row * SMOOTHING;
+            row.assign(&last);
+        }
+        if let Some(centre) = smooth.mean_axis(ndarray::Axis(0)) {
+            smooth -= &centre;
+        }
+        let mut c = smooth.t().dot(&smooth) / (n - 1.0);
+        let usual = c.diag().mean().filter(|usual| *usual > 0.0).unwrap_or(1.0);
+        c /= usual;
         // A little of the identity: signals that move together exactly must not blow the distance up.
         c.mapv_inplace(|v| v * 0.9);
         c.diag_mut().mapv_inplace(|v| v + 0.1);
@@ -157,7 +171,7 @@ pub fn run(data: &Path, test_data: Option<&Path>) -> Result<Value> {
             .into_iter()
             .map(|r| distance.push(&r.to_owned()))
             .collect();
-        let limit = quantile(&quiet, LIMIT);
+        let limit = BEYOND * BEYOND * quantile(&quiet, LIMIT);
         distance.restart();
         for row in 0..table.len() {
             let far = distance.push(&x.row(row).to_owned()) > limit;

@@ -34,6 +34,7 @@ pub(super) async fn run(
     now: Timestamp,
     args: &Args,
 ) -> anyhow::Result<Measured> {
+    let python = &prepared(python).await?;
     let folder = tempdir()?;
     let assets = &plant.assets[..plant.assets.len().min(MOST_ASSETS)];
     let channels: Vec<ChannelId> = assets.iter().flat_map(|(_, channels)| channels.clone()).collect();
@@ -113,6 +114,52 @@ pub(super) async fn run(
         train_s,
         detail: said,
     })
+}
+
+/// A Python that has what the script imports: the named one, or an environment of its own beside it, made
+/// once and kept in the temporary folder.
+async fn prepared(python: &Path) -> anyhow::Result<std::path::PathBuf> {
+    let run = |program: &Path, args: &[&str]| {
+        tokio::process::Command::new(program)
+            .args(args)
+            .stdin(std::process::Stdio::null())
+            .output()
+    };
+    let wanted = ["-c", "import numpy, pandas, lightgbm"];
+    let has = run(python, &wanted)
+        .await
+        .with_context(|| format!("can't run {}", python.display()))?;
+    if has.status.success() {
+        return Ok(python.to_owned());
+    }
+    let folder = std::env::temp_dir().join("forewarn-bench-python");
+    let own = folder.join("bin/python");
+    if own.exists() && run(&own, &wanted).await?.status.success() {
+        return Ok(own);
+    }
+    let place = folder.display().to_string();
+    for (program, args) in [
+        (python, vec!["-m", "venv", &place]),
+        (
+            &own,
+            vec!["-m", "pip", "install", "--quiet", "numpy", "pandas", "lightgbm"],
+        ),
+    ] {
+        let done = run(program, &args)
+            .await
+            .with_context(|| format!("can't run {}", program.display()))?;
+        ensure!(
+            done.status.success(),
+            "{} {}: {}",
+            program.display(),
+            args.join(" "),
+            String::from_utf8_lossy(&done.stderr)
+                .lines()
+                .last()
+                .unwrap_or_default()
+        );
+    }
+    Ok(own)
 }
 
 fn tempdir() -> anyhow::Result<std::path::PathBuf> {

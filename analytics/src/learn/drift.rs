@@ -81,8 +81,14 @@ impl PageHinkley {
     }
 }
 
-/// Errors (absolute, 0 to 1) in order of time: does their mean rise? The limit grows with their spread.
+/// Fewest errors in whose mean a rise can be told from chance.
+const LEAST_ERRORS: usize = 14;
+
+/// Errors in order of time, independent of each other: does their mean rise? In units of their spread.
 pub fn rises(errors: &[f64]) -> Option<f64> {
+    if errors.len() < LEAST_ERRORS {
+        return None;
+    }
     let spread = crate::stats::spread(errors.iter().copied())?;
     let sd = {
         let mean = errors.iter().sum::<f64>() / errors.len() as f64;
@@ -94,7 +100,7 @@ pub fn rises(errors: &[f64]) -> Option<f64> {
         .iter()
         .map(|error| test.push(error / unit, 0.25))
         .fold(0.0, f64::max);
-    (highest > 30.0).then_some(highest)
+    (highest > 10.0 + 0.02 * errors.len() as f64).then_some(highest)
 }
 
 /// What a look found.
@@ -167,19 +173,26 @@ pub fn look(model: &FailureModel, rows: &data::Rows) -> (bool, Vec<String>, Vec<
         }
         let mut order: Vec<usize> = (0..labelled.rows.len()).collect();
         order.sort_by_key(|place| rows.at[labelled.rows[*place]]);
-        let (mut errors, mut said, mut low, mut high) = (Vec::new(), 0.0, 0.0, 0.0);
+        let (mut squares, mut said, mut low, mut high) = (0.0, 0.0, 0.0, 0.0);
+        let mut days: std::collections::BTreeMap<i64, (f64, f64)> = std::collections::BTreeMap::new();
         for place in &order {
             let row = rows.x.row(labelled.rows[*place]).to_vec();
             let p = horizon.calibration.probability(horizon.booster.predict_row(&row));
-            errors.push((f64::from(u8::from(labelled.y[*place])) - p.0).abs());
+            let error = (f64::from(u8::from(labelled.y[*place])) - p.0).abs();
+            squares += error * error;
+            // Over what is to be expected of a probability that is right; rows of a day say one thing.
+            let day = rows.at[labelled.rows[*place]].micros().div_euclid(86_400_000_000);
+            let of_day = days.entry(day).or_default();
+            of_day.0 += error - 2.0 * p.0 * (1.0 - p.0);
+            of_day.1 += 1.0;
             said += p.0;
             low += p.1;
             high += p.2;
         }
         let n = order.len() as f64;
         let rate = labelled.y.iter().filter(|y| **y).count() as f64 / n;
-        let brier = errors.iter().map(|e| e * e).sum::<f64>() / n;
-        let rising = rises(&errors);
+        let brier = squares / n;
+        let rising = rises(&days.values().map(|(sum, n)| sum / n).collect::<Vec<_>>());
         figures.insert(
             format!("{}h", horizon.horizon_h),
             json!({ "rows": order.len(), "failed": rate, "said": said / n, "said_low": low / n, "said_high": high / n,
