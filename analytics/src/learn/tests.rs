@@ -2,6 +2,8 @@ use super::data::tests::fleet;
 use super::train::{NoCandidate, candidate};
 use super::*;
 
+mod life;
+
 fn named(channels: &[(String, Vec<f64>)]) -> Named<'_> {
     Named {
         channels,
