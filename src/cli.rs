@@ -7,9 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 use crate::serve::{self, Services};
-use crate::{
-    bench, chaos, dead_letters, demo, export, import, learn, ledger, reliability, status,
-};
+use crate::{bench, chaos, dead_letters, demo, export, import, learn, ledger, reliability, status};
 
 /// Readings from the field in, health, failure probability and the one ticket that is needed out.
 #[derive(Debug, Parser)]

@@ -276,6 +276,9 @@ fn learn_channel(
             "only {filled} steps with readings in the baseline window"
         ));
     }
+    if counts_up(&series.mean) {
+        return Err("it only counts up: give it the kind `counter` and a meter".to_owned());
+    }
     let whole =
         stats::spread(series.mean.iter().copied()).filter(|spread| spread.scale > 1e-9 * spread.median.abs());
     let Some(whole) = whole else {
@@ -306,6 +309,15 @@ fn learn_channel(
         return Err("too few steps in any one regime".to_owned());
     }
     Ok(normal)
+}
+
+/// A counter that nobody called one: it rises in most steps and falls in hardly any, a reset now and then.
+fn counts_up(values: &[f64]) -> bool {
+    let present: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    let steps = present.len().saturating_sub(1);
+    let up = present.windows(2).filter(|pair| pair[1] > pair[0]).count();
+    let down = present.windows(2).filter(|pair| pair[1] < pair[0]).count();
+    steps >= LEAST_STEPS - 1 && 2 * up >= steps && 50 * down <= steps
 }
 
 /// Six robust spreads of the smoothed deviation, half as far again as it ever went while healthy,

@@ -133,6 +133,11 @@ pub fn judge(baseline: &Baseline, window: &Window, features: Vec<SeriesFeatures>
         ) else {
             if features.latest("last").is_none() {
                 notes.push(format!("{}: no current readings", series.title()));
+            } else if normal.is_some() {
+                notes.push(format!(
+                    "{}: readings in fewer than 3 of the last {SHORT} steps, not judged: it reports more rarely than the others",
+                    series.title()
+                ));
             }
             continue;
         };

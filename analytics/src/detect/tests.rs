@@ -108,6 +108,22 @@ fn bad_channels_are_said_and_not_judged() {
         },
         "flow: spikes in",
     );
+    // Two channels that are not sampled together: the rarer one is said, the other judged.
+    check_guard(
+        |i| {
+            if i < 320 || i % 5 == 2 {
+                5.0 + noise(i)
+            } else {
+                f64::NAN
+            }
+        },
+        "flow: readings in fewer than 3 of the last 6 steps",
+    );
+    // A counter that was reset twice, once in the baseline.
+    check_guard(
+        |i| f64::from(u16::try_from(i % 250).unwrap()) * 1.5 + 10.0,
+        "flow is not judged: it only counts up",
+    );
 }
 
 #[test]

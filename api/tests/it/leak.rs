@@ -259,6 +259,8 @@ async fn a_member_of_one_site_sees_that_site() {
             "/v1/api-keys",
             "/v1/asset-classes",
             "/v1/models",
+            "/v1/models/{id}",
+            "/v1/drift",
             "/v1/me",
             "/v1/overview",
             "/v1/retention-policies",

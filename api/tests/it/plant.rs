@@ -48,6 +48,7 @@ pub struct Plant {
     pub ticket: TicketId,
     pub task: TaskId,
     pub dead_letter: DeadLetterId,
+    pub model: ModelVersionId,
     pub key: ApiKeyId,
     pub admin: UserId,
     pub shift: ShiftId,
@@ -155,6 +156,7 @@ impl Plant {
             "workflow" => self.step.to_string(),
             "downtime" => self.downtime.to_string(),
             "downtime-signals" => self.rule.to_string(),
+            "models" => self.model.to_string(),
             _ => String::new(),
         };
         let path = template
@@ -385,6 +387,7 @@ async fn build(db: &mut PgConnection, owner: &PgPool, slug: &str) -> Plant {
         ticket: TicketId::new(),
         task: TaskId::new(),
         dead_letter: DeadLetterId::new(),
+        model: ModelVersionId::new(),
         key,
         admin,
         shift: ShiftId::new(),
@@ -484,7 +487,7 @@ async fn work_around(db: &mut PgConnection, plant: &Plant) {
 
 /// What the services would have written.
 async fn happen(db: &mut PgConnection, plant: &mut Plant) {
-    let model = ModelVersionId::new();
+    let model = plant.model;
     let now = Timestamp::now();
     let run = async |db: &mut PgConnection, sql: &'static str, plant: &Plant| {
         sqlx::query(sql)
@@ -533,6 +536,11 @@ async fn happen(db: &mut PgConnection, plant: &mut Plant) {
         "INSERT INTO model_version (id, tenant_id, name, scope, version, status, artifact, card, code_version,
                  trained_from, trained_to)
              SELECT mdl, ten, 'baseline', 'x', 1, 'champion', '{}', '{}', 'test', now_, now_ FROM p"
+        "INSERT INTO drift_report (id, tenant_id, class_id, model_id, data_from, data_to, rows, retrain, reasons, features,
+                 figures)
+             SELECT gen_random_uuid(), ten, (SELECT class_id FROM asset WHERE id = ast), mdl, now_, now_, 9, true, '[]', '[]',
+                 '{}' FROM p"
+        "INSERT INTO model_event (tenant_id, model_id, kind, actor) SELECT ten, mdl, 'trained', 'analytics' FROM p"
         "INSERT INTO assessment (window_end, tenant_id, asset_id, model_version_id, window_start, health, anomaly,
                  coverage, freshness_s, failure_mode_id, p_fail, rul_p10_h, rul_p50_h, factors, advice, notes, code_version)
              SELECT now_ - make_interval(hours => i), ten, ast, mdl, now_ - make_interval(hours => i + 1), 60 + i, 0.5, 1, 5,
