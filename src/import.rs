@@ -39,7 +39,7 @@ The same command goes on after an interruption; what is committed is passed. Wha
 
 Exit codes: 0 all is stored; 1 it could not go on; 2 wrong usage; 3 done, and some of it was rejected.")]
 pub struct Args {
-    /// CSV, Parquet or line protocol; patterns with * and ?; - is standard input.
+    /// CSV or Parquet; patterns with * and ?; - is standard input (CSV).
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Tenant whose gateway `import` takes them; it is made when missing.
@@ -48,7 +48,7 @@ pub struct Args {
     /// A gateway of its own: tenant/gateway, or gtw_…. Its channels are found by device and name.
     #[arg(long, conflicts_with = "tenant")]
     gateway: Option<String>,
-    /// csv, parquet or line; by the file's name when left out.
+    /// csv or parquet; by the file's name when left out.
     #[arg(long)]
     format: Option<FileFormat>,
     /// What the columns mean, as TOML.
