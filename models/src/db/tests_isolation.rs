@@ -242,6 +242,8 @@ async fn no_function_shows_another_tenants_rows() {
         "auth_open_tenant",
         "auth_api_key",
         "schema_version",
+        "claim_gateway",
+        "claim_is_open",
         "outbox_horizon",
         "tenant_ids",
     ];
