@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ pub struct Config {
     pub limits: Limits,
     pub writer: Writer,
     pub alarms: Alarms,
+    pub sparkplug: crate::sparkplug::Settings,
+    /// Brokers of others whose messages are readings.
+    pub foreign: Vec<crate::foreign::Foreign>,
     /// A reading further ahead of the server's clock is refused, seconds.
     pub future_limit_s: u64,
     /// A reading before this moment is refused.
@@ -154,6 +158,8 @@ impl Default for Config {
             limits: Limits::default(),
             writer: Writer::default(),
             alarms: Alarms::default(),
+            sparkplug: crate::sparkplug::Settings::default(),
+            foreign: Vec::new(),
             future_limit_s: 3600,
             ancient_limit: Timestamp::from_secs(631_152_000), // 1990-01-01
             register_max_age_s: 10,
@@ -245,6 +251,12 @@ impl Config {
         ] {
             anyhow::ensure!(value > 0, "ingest.{key} must be at least 1");
         }
+        self.sparkplug.check()?;
+        for (i, foreign) in self.foreign.iter().enumerate() {
+            foreign
+                .check()
+                .with_context(|| format!("ingest.foreign, entry {}", i + 1))?;
+        }
         anyhow::ensure!(
             limits.in_flight_bytes >= limits.max_packet_bytes,
             "ingest.limits.in_flight_bytes must be at least max_packet_bytes: else the largest packet never gets in"
@@ -289,6 +301,11 @@ impl Config {
 
     pub(crate) fn connect_timeout(&self) -> Duration {
         Duration::from_secs(self.limits.connect_timeout_s)
+    }
+
+    /// How long what is in flight may take once the service stops.
+    pub(crate) fn stop_within(&self) -> Duration {
+        Duration::from_secs(self.shutdown_s)
     }
 
     pub(crate) fn write_timeout(&self) -> Duration {

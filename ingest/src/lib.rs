@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use models::db::{dead_letter, ledger, registry as register};
 use models::service::supervisor::Supervisor;
+use models::time::Timestamp;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
@@ -21,15 +22,18 @@ pub mod bench;
 pub mod codec;
 pub mod config;
 pub mod cursor;
+pub mod foreign;
 pub mod front_door;
 pub mod import;
 mod limit_alarm;
 mod metrics;
 pub mod registry;
 pub mod replay;
+pub mod sparkplug;
 pub mod validate;
 pub mod writer;
 
+use codec::intake::Intake;
 use config::Config;
 use front_door::auth::Passwords;
 use front_door::limits::Admission;
@@ -60,7 +64,17 @@ pub async fn run(
         let writer = writer::Writer::new(pool.clone(), config.clone(), hub.clone(), shutdown.clone());
         supervisor.spawn("writer", writer.run(payloads));
     }
+    let (to_gateways, outlets) = (hub.clone(), foreign::Outlets::default());
+    let to_brokers = outlets.clone();
+    let intake = Arc::new(Intake::new(sparkplug::Host::new(
+        config.sparkplug.clone(),
+        Box::new(move |gateway, topic, payload| {
+            to_brokers.tell(gateway.id, topic.clone(), payload.clone());
+            to_gateways.tell(gateway, topic, payload);
+        }),
+    )));
     let door = Arc::new(Door {
+        intake: intake.clone(),
         bytes: Arc::new(Semaphore::new(config.limits.in_flight_bytes)),
         pool: pool.clone(),
         hub: hub.clone(),
@@ -83,6 +97,13 @@ pub async fn run(
             listener::run(door.clone(), encrypted, Some(acceptor), admission.clone()),
         );
     }
+    for broker in config.foreign.clone() {
+        supervisor.spawn(
+            "foreign broker",
+            foreign::run(broker, door.clone(), outlets.clone(), shutdown.clone()),
+        );
+    }
+    supervisor.spawn("late births", let_time_pass(door.clone(), shutdown.clone()));
     supervisor.spawn("listener", listener::run(door, listener, None, admission));
     let every = Duration::from_secs(config.revocation_check_s);
     supervisor.spawn(
@@ -94,6 +115,11 @@ pub async fn run(
         watch_credentials(pool.clone(), hub.clone(), every, shutdown.clone()),
     );
     supervisor.spawn("sessions", end_sessions(hub, shutdown.clone()));
+    let every = Duration::from_secs(config.register_max_age_s.max(1));
+    supervisor.spawn(
+        "mappings",
+        refresh_mappings(pool.clone(), intake, every, shutdown.clone()),
+    );
     supervisor.spawn("housekeeping", keep_house(pool, shutdown));
     supervisor
         .run(Duration::from_secs(config.shutdown_s * 2 + 5))
@@ -144,6 +170,45 @@ async fn end_sessions(hub: Hub, shutdown: CancellationToken) -> anyhow::Result<(
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => hub.expire(),
             () = shutdown.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// Sees changes of the gateways' mappings without a reconnect.
+async fn refresh_mappings(
+    pool: PgPool,
+    intake: Arc<Intake>,
+    every: Duration,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        let answer = tokio::select! {
+            answer = intake.refresh(&pool) => answer,
+            () = shutdown.cancelled() => return Ok(()),
+        };
+        if let Err(error) = answer {
+            tracing::warn!(%error, "can't read the gateways' mappings anew: the known ones hold");
+        }
+    }
+}
+
+/// Gives up on births that don't come, and asks for them.
+async fn let_time_pass(door: Arc<Door>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(door.intake.sparkplug.tick()) => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        for payload in door.intake.expire(Timestamp::now()) {
+            let writer = door.writer(payload.gateway.id);
+            // Fails only when the writers have stopped: then nothing was acknowledged.
+            if writer.send(payload).await.is_err() {
+                return Ok(());
+            }
         }
     }
 }

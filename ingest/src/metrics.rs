@@ -100,3 +100,17 @@ pub(crate) fn quota_wait(limit: &'static str, wait: Duration) {
 pub(crate) fn paced() {
     counter!("forewarn_ingest_paced_accepts_total").increment(1);
 }
+
+/// Sparkplug metrics that say they have no value, or that are not to be stored.
+pub(crate) fn metrics_without_value(n: usize) {
+    counter!("forewarn_ingest_metrics_without_value_total").increment(n as u64);
+}
+
+pub(crate) fn rebirth_asked() {
+    counter!("forewarn_ingest_rebirths_asked_total").increment(1);
+}
+
+/// A connection to a foreign broker that ended or never came about.
+pub(crate) fn foreign_broken() {
+    counter!("forewarn_ingest_foreign_broken_connections_total").increment(1);
+}

@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use models::db::dead_letter::{self, DeadLetter, Filter, OpenLetter};
-use models::db::registry as register;
+use models::db::{mapping, registry as register};
 use models::dead_letter::Fix;
 use models::id::DeadLetterId;
-use models::wire::{Kind, Refusal, Topic};
+use models::mapping::Mapping;
+use models::wire::Refusal;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::codec::{Decoded, Format};
+use crate::codec::{Decoded, Format, route};
 use crate::config::Config;
 use crate::front_door::hub::Hub;
 use crate::limit_alarm::LimitAlarms;
@@ -187,7 +188,15 @@ impl<'a> Replayer<'a> {
         letter: &DeadLetter,
         fix: &Fix,
     ) -> anyhow::Result<Tried> {
-        let Some(format) = format_of(letter) else {
+        let mut connection = self.pool.acquire().await?;
+        let found = mapping::of(&mut connection, &[gateway.id]).await?;
+        drop(connection);
+        let mapping = found
+            .into_iter()
+            .next()
+            .map(|(_, mapping)| mapping)
+            .unwrap_or_default();
+        let Some(format) = format_of(letter, gateway, &mapping) else {
             let detail = format!("a letter of the format `{}` can't be replayed", letter.format);
             return Ok(Tried::Refused(letter.reason.clone(), detail));
         };
@@ -261,18 +270,15 @@ fn mend(decoded: &mut Decoded, fix: &Fix) {
     }
 }
 
-fn format_of(letter: &DeadLetter) -> Option<Format> {
+/// What reads the letter today: the mapping may have been changed since, so that it can be read.
+fn format_of(letter: &DeadLetter, gateway: &Gateway, mapping: &Mapping) -> Option<Format> {
     match letter.format.as_str() {
-        "native" => Some(Format::Native),
         "readings" => Some(Format::Readings),
-        "json" => match Topic::parse(&letter.topic).ok()?.kind {
-            Kind::Json { device, channel } => Some(Format::Json {
-                device: device.to_owned(),
-                channel: channel.map(str::to_owned),
-            }),
-            _ => None,
+        "events" => None,
+        _ => match route::format(gateway, mapping, &letter.topic)? {
+            Format::Unknown => None,
+            format => Some(format),
         },
-        _ => None,
     }
 }
 

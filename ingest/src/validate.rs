@@ -3,6 +3,7 @@
 //! Pure. After it only the database can fail. A reading outside its channel's plausible range is
 //! stored as suspect, never thrown away; one slightly ahead of our clock is stored as it is.
 
+use models::db::sent::Sent;
 use models::id::{AssetId, ChannelId, DeviceId};
 use models::reading::{Quality, Reading};
 use models::time::Timestamp;
@@ -55,6 +56,8 @@ pub struct ValidEvent {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Valid {
     pub readings: Vec<Reading>,
+    /// Of `readings`, those that were converted, as they were sent.
+    pub sent: Vec<Sent>,
     pub events: Vec<ValidEvent>,
     pub rejects: Vec<Reject>,
     /// Events whose device could not be registered, or whose time can't be.
@@ -129,6 +132,14 @@ pub fn validate(decoded: Decoded, names: &impl Names, limits: TimeLimits, receiv
                 } else {
                     sent.max(Quality::Suspect)
                 };
+                if !conversion.is_identity() {
+                    valid.sent.push(Sent {
+                        channel: channel.id,
+                        ts: Timestamp::from_micros(ts),
+                        value: column.values[i],
+                        unit: column.unit.clone().unwrap_or_default(),
+                    });
+                }
                 valid.readings.push(Reading {
                     channel: channel.id,
                     ts: Timestamp::from_micros(ts),

@@ -14,6 +14,7 @@ pub mod downtime;
 pub mod id;
 pub mod interval;
 pub mod lockout;
+pub mod mapping;
 pub mod meter;
 pub mod notification;
 pub mod parts;

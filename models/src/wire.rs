@@ -269,13 +269,12 @@ impl Column {
         self.ts_deltas.push(ts.micros().wrapping_sub(*last));
         *last = ts.micros();
         let code = quality.code() as u8;
-        if code != 0 && self.qualities.is_empty() {
-            self.qualities = vec![0; self.values.len()];
-        }
-        self.values.push(value);
-        if !self.qualities.is_empty() {
+        if code != 0 || !self.qualities.is_empty() {
+            // Those before were all good.
+            self.qualities.resize(self.values.len(), 0);
             self.qualities.push(code);
         }
+        self.values.push(value);
     }
 
     /// Absolute time stamps in microseconds.
@@ -338,8 +337,9 @@ mod tests {
             let back = Batch::decode_compressed(&batch.encode_compressed(1).unwrap()).unwrap();
             let ts: Vec<_> = back.columns[0].timestamps().collect();
             prop_assert_eq!(ts, rows.iter().map(|row| Timestamp::from_micros(row.0).micros()).collect::<Vec<_>>());
-            for (value, row) in back.columns[0].values.iter().zip(&rows) {
+            for (i, (value, row)) in back.columns[0].values.iter().zip(&rows).enumerate() {
                 prop_assert_eq!(value.to_bits(), row.1.to_bits());
+                prop_assert_eq!(i16::from(back.columns[0].qualities.get(i).copied().unwrap_or(0)), row.2);
             }
         }
 

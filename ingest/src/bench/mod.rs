@@ -14,6 +14,7 @@ use models::db::register::{
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection};
 
+mod codecs;
 mod connections;
 mod import;
 mod limit;
@@ -22,6 +23,7 @@ mod peers;
 mod server;
 mod throughput;
 
+pub use codecs::{Args as CodecsArgs, run as codecs};
 pub use connections::{Args as ConnectionsArgs, run as connections};
 pub use import::{Args as ImportArgs, run as import};
 pub use peers::{Args as PeersArgs, run as peers};

@@ -11,16 +11,29 @@
 //! `ts` is RFC 3339 text, or a number: seconds since 1970, from 10^11 on milliseconds. Text is
 //! never taken for a number: a gateway that sends `"21.5"` or `"21,5"` should be told, not guessed at.
 
+use models::mapping::{TimeFormat, read_time, shown};
 use models::reading::Quality;
 use models::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Decoded, NamedColumn, Reject, Undecodable};
+use super::{Columns, Decoded, MAX_READINGS, Reject, Undecodable};
 
-/// Readings that one JSON payload may hold.
-pub const MAX_READINGS: usize = 100_000;
-/// Numbers from here on are milliseconds: as seconds they would lie in the year 5138.
-const MILLIS_FROM: f64 = 1e11;
+/// What is read so far.
+#[derive(Default)]
+struct Out {
+    columns: Columns,
+    rejects: Vec<Reject>,
+}
+
+impl Out {
+    fn finish(self) -> Decoded {
+        Decoded {
+            columns: self.columns.finish(),
+            rejects: self.rejects,
+            ..Decoded::default()
+        }
+    }
+}
 
 /// # Errors
 /// When the payload is not JSON, not of one of the forms, or has a `ts` that is no time.
@@ -31,7 +44,7 @@ pub fn decode(
     received_at: Timestamp,
 ) -> Result<Decoded, Undecodable> {
     let value = parse(payload)?;
-    let mut out = Decoded::default();
+    let mut out = Out::default();
     let mut read = |value: &Value, at: &str| match channel {
         Some(channel) => one_value(&mut out, device, channel, value, at, received_at),
         None => object(&mut out, device, value, at, received_at),
@@ -44,16 +57,14 @@ pub fn decode(
         }
         other => read(other, "")?,
     }
-    if out.readings() > MAX_READINGS {
+    let readings = out.columns.readings() + out.rejects.len();
+    if readings > MAX_READINGS {
         return Err(Undecodable::new(
             "too_many_readings",
-            format!(
-                "holds {} readings, more than {MAX_READINGS}: send smaller messages",
-                out.readings()
-            ),
+            format!("holds {readings} readings, more than {MAX_READINGS}: send smaller messages"),
         ));
     }
-    Ok(out)
+    Ok(out.finish())
 }
 
 fn parse(payload: &[u8]) -> Result<Value, Undecodable> {
@@ -61,7 +72,7 @@ fn parse(payload: &[u8]) -> Result<Value, Undecodable> {
 }
 
 fn object(
-    out: &mut Decoded,
+    out: &mut Out,
     device: &str,
     value: &Value,
     at: &str,
@@ -81,25 +92,20 @@ fn object(
         if inner.is_empty() && name == "ts" {
             continue;
         }
-        let at = format!("{at}{inner}/{name}");
-        reading(
-            out,
-            Place {
-                device,
-                channel: name,
-                unit: None,
-                ts,
-                quality: 0,
-            },
-            value,
-            &at,
-        );
+        let place = Place {
+            device,
+            channel: name,
+            unit: None,
+            ts,
+            quality: 0,
+        };
+        reading(out, place, value, || format!("{at}{inner}/{name}"));
     }
     Ok(())
 }
 
 fn one_value(
-    out: &mut Decoded,
+    out: &mut Out,
     device: &str,
     channel: &str,
     value: &Value,
@@ -114,7 +120,13 @@ fn one_value(
             ts: received_at.micros(),
             quality: 0,
         };
-        reading(out, place, value, if at.is_empty() { "/" } else { at });
+        reading(out, place, value, || {
+            if at.is_empty() {
+                "/".to_owned()
+            } else {
+                at.to_owned()
+            }
+        });
         return Ok(());
     };
     if let Some(key) = object
@@ -134,23 +146,19 @@ fn one_value(
     };
     let unit = match object.get("unit") {
         None | Some(Value::Null) => None,
-        Some(Value::String(unit)) => Some(unit.clone()),
+        Some(Value::String(unit)) => Some(unit.as_str()),
         Some(other) => return Err(wrong_shape(&format!("{at}/unit"), "a UCUM code", other)),
     };
     let quality = quality_of(object.get("quality"), at)?;
     let ts = time_of(object, at, received_at)?;
-    reading(
-        out,
-        Place {
-            device,
-            channel,
-            unit,
-            ts,
-            quality,
-        },
-        value,
-        &format!("{at}/value"),
-    );
+    let place = Place {
+        device,
+        channel,
+        unit,
+        ts,
+        quality,
+    };
+    reading(out, place, value, || format!("{at}/value"));
     Ok(())
 }
 
@@ -166,12 +174,12 @@ fn quality_of(value: Option<&Value>, at: &str) -> Result<u8, Undecodable> {
 struct Place<'a> {
     device: &'a str,
     channel: &'a str,
-    unit: Option<String>,
+    unit: Option<&'a str>,
     ts: i64,
     quality: u8,
 }
 
-fn reading(out: &mut Decoded, place: Place<'_>, value: &Value, at: &str) {
+fn reading(out: &mut Out, place: Place<'_>, value: &Value, at: impl Fn() -> String) {
     let number = match value {
         Value::Number(number) => number.as_f64(),
         Value::Bool(truth) => Some(f64::from(u8::from(*truth))),
@@ -185,20 +193,13 @@ fn reading(out: &mut Decoded, place: Place<'_>, value: &Value, at: &str) {
         quality,
     } = place;
     match number {
-        Some(value) => out.columns.push(NamedColumn {
-            device: device.to_owned(),
-            channel: channel.to_owned(),
-            unit,
-            ts: vec![ts],
-            values: vec![value],
-            qualities: if quality == 0 { Vec::new() } else { vec![quality] },
-        }),
+        Some(value) => out.columns.push(device, channel, unit, ts, value, quality),
         None => out.rejects.push(Reject {
             device: device.to_owned(),
             channel: channel.to_owned(),
-            unit,
+            unit: unit.map(str::to_owned),
             ts: Some(ts),
-            detail: format!("{at}: expected a number, true or false, got {}", shown(value)),
+            detail: format!("{}: expected a number, true or false, got {}", at(), shown(value)),
             value: value.clone(),
             quality,
             reason: "not_a_number",
@@ -209,7 +210,7 @@ fn reading(out: &mut Decoded, place: Place<'_>, value: &Value, at: &str) {
 fn time_of(object: &Map<String, Value>, at: &str, received_at: Timestamp) -> Result<i64, Undecodable> {
     match object.get("ts") {
         None | Some(Value::Null) => Ok(received_at.micros()),
-        Some(value) => time(value).ok_or_else(|| {
+        Some(value) => read_time(value, TimeFormat::Auto).ok_or_else(|| {
             wrong_shape(
                 &format!("{at}/ts"),
                 "RFC 3339 text or seconds or milliseconds since 1970",
@@ -217,39 +218,6 @@ fn time_of(object: &Map<String, Value>, at: &str, received_at: Timestamp) -> Res
             )
         }),
     }
-}
-
-fn time(value: &Value) -> Option<i64> {
-    match value {
-        Value::String(text) => text.parse::<Timestamp>().ok().map(Timestamp::micros),
-        Value::Number(number) => {
-            // Whole numbers stay whole: a double has no room for microseconds of today.
-            if let Some(whole) = number.as_i64() {
-                let factor = if (whole as f64).abs() >= MILLIS_FROM {
-                    1_000
-                } else {
-                    1_000_000
-                };
-                return whole.checked_mul(factor);
-            }
-            let number = number.as_f64()?;
-            let micros = number * if number.abs() >= MILLIS_FROM { 1e3 } else { 1e6 };
-            (micros.abs() < 9e18).then_some(micros.round() as i64)
-        }
-        _ => None,
-    }
-}
-
-fn shown(value: &Value) -> String {
-    let kind = match value {
-        Value::Null => return "null".to_owned(),
-        Value::Bool(_) | Value::Number(_) => "",
-        Value::String(_) => "text ",
-        Value::Array(_) => return "an array".to_owned(),
-        Value::Object(_) => return "an object".to_owned(),
-    };
-    let text: String = value.to_string().chars().take(80).collect();
-    format!("{kind}{text}")
 }
 
 fn wrong_shape(at: &str, expected: &str, got: &Value) -> Undecodable {
@@ -290,7 +258,7 @@ pub fn decode_rejects(payload: &[u8], received_at: Timestamp) -> Result<Decoded,
             "/: expected an array of readings",
         ));
     };
-    let mut out = Decoded::default();
+    let mut out = Out::default();
     for (i, row) in rows.iter().enumerate() {
         let text = |key: &str| row.get(key).and_then(Value::as_str).map(str::to_owned);
         let (Some(device), Some(channel)) = (text("device"), text("channel")) else {
@@ -307,21 +275,19 @@ pub fn decode_rejects(payload: &[u8], received_at: Timestamp) -> Result<Decoded,
             .get("ts")
             .and_then(Value::as_i64)
             .unwrap_or(received_at.micros());
+        let unit = text("unit");
         let place = Place {
             device: &device,
             channel: &channel,
-            unit: text("unit"),
+            unit: unit.as_deref(),
             ts,
             quality: quality.unwrap_or_default(),
         };
-        reading(
-            &mut out,
-            place,
-            row.get("value").unwrap_or(&Value::Null),
-            &format!("/{i}/value"),
-        );
+        reading(&mut out, place, row.get("value").unwrap_or(&Value::Null), || {
+            format!("/{i}/value")
+        });
     }
-    Ok(out)
+    Ok(out.finish())
 }
 
 #[cfg(test)]
@@ -337,7 +303,10 @@ mod tests {
         decoded
             .columns
             .into_iter()
-            .map(|column| (column.channel, column.ts[0], column.values[0]))
+            .flat_map(|column| {
+                let rows = column.ts.into_iter().zip(column.values);
+                rows.map(move |(ts, value)| (column.channel.clone(), ts, value))
+            })
             .collect()
     }
 

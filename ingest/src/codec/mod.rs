@@ -3,11 +3,33 @@
 //! A codec knows neither the register nor the clock's limits: it only reads. What it can't read at
 //! all is [`Undecodable`]; a single value that is no number is a [`Reject`] beside the good ones.
 
+use std::sync::Arc;
+
+use models::mapping::Route;
 use models::time::Timestamp;
 use serde_json::Value;
 
+use crate::sparkplug;
+
+mod columns;
+pub mod influx;
+pub mod intake;
 pub mod json;
+pub mod mapped;
 pub mod native;
+pub mod route;
+pub mod senml;
+pub mod thingsboard;
+
+pub use columns::Columns;
+
+/// Readings that one payload may hold, batches apart.
+pub const MAX_READINGS: usize = 100_000;
+/// The device is there again: its values are live. Written with [`DEVICE_OFFLINE`] in
+/// `discrete_event`, and mirrored in `device.stale_since`.
+pub const DEVICE_ONLINE: &str = "device_online";
+/// The gateway says that the device is away: its last values are stale.
+pub const DEVICE_OFFLINE: &str = "device_offline";
 
 /// Number and floor of a native batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +122,21 @@ pub enum Format {
         device: String,
         channel: Option<String>,
     },
+    /// JSON by a route of the gateway's mapping.
+    Mapped {
+        route: Arc<Route>,
+        topic: String,
+    },
+    Influx(influx::Options),
+    Senml {
+        device: Option<String>,
+    },
+    /// `own` is the device that stands for the gateway itself.
+    ThingsBoard {
+        kind: thingsboard::Kind,
+        own: String,
+    },
+    Sparkplug(sparkplug::Topic),
     /// Rejected readings as they stand in a dead letter, for a replay.
     Readings,
     /// A topic of the gateway's own that has no meaning.
@@ -111,13 +148,18 @@ impl Format {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Native => "native",
-            Self::Json { .. } => "json",
+            Self::Json { .. } | Self::Mapped { .. } => "json",
+            Self::Influx(_) => "influx",
+            Self::Senml { .. } => "senml",
+            Self::ThingsBoard { .. } => "thingsboard",
+            Self::Sparkplug(_) => "sparkplug",
             Self::Readings => "readings",
             Self::Unknown => "unknown",
         }
     }
 
-    /// `received_at` is the time of readings that have none.
+    /// `received_at` is the time of readings that have none. Sparkplug is read here without its
+    /// session: metrics that go by an alias stay unknown; [`intake::Intake`] knows the sessions.
     ///
     /// # Errors
     /// When nothing can be made of the payload.
@@ -125,10 +167,16 @@ impl Format {
         match self {
             Self::Native => native::decode(payload),
             Self::Json { device, channel } => json::decode(payload, device, channel.as_deref(), received_at),
+            Self::Mapped { route, topic } => mapped::decode(route, topic, payload, received_at),
+            Self::Influx(options) => influx::decode(payload, options, received_at),
+            Self::Senml { device } => senml::decode(payload, device.as_deref(), received_at),
+            Self::ThingsBoard { kind, own } => thingsboard::decode(*kind, payload, own, received_at),
+            Self::Sparkplug(topic) => sparkplug::decode_alone(topic, payload, received_at),
             Self::Readings => json::decode_rejects(payload, received_at),
             Self::Unknown => Err(Undecodable::new(
                 "unknown_topic",
-                "the topic is none of batch, json/{device}, json/{device}/{channel}, state",
+                "the topic is none of batch, json/{device}, json/{device}/{channel}, influx, senml, \
+                 senml/{device}, state, and the gateway's mapping has no route for it",
             )),
         }
     }

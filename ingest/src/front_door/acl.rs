@@ -132,6 +132,24 @@ pub fn publish(identity: &Identity, topic: &str) -> Result<Destination, Denied> 
     }
 }
 
+/// What clients of other systems listen to: the Sparkplug hosts' STATE, the commands of one edge node,
+/// ThingsBoard's answers. Only the server and clients with a grant publish there.
+fn of_a_protocol(wanted: &str) -> bool {
+    let levels: Vec<&str> = wanted.split('/').collect();
+    let named = |level: &&str| !level.is_empty() && !level.contains(['+', '#']);
+    match levels.as_slice() {
+        ["spBv1.0", "STATE", _] => true,
+        ["spBv1.0", group, "NCMD" | "DCMD", node] => named(group) && named(node),
+        ["spBv1.0", group, "NCMD" | "DCMD", node, _] => named(group) && named(node),
+        ["v1", "devices", "me", "attributes"] | ["v1", "gateway", "attributes" | "rpc"] => true,
+        ["v1", "devices", "me", "attributes", "response", _] => true,
+        ["v1", "devices", "me", "rpc", "request" | "response", _] => true,
+        ["v1", "gateway", "attributes", "response"] => true,
+        ["v2", "fw", "response", ..] => true,
+        _ => false,
+    }
+}
+
 /// A filter as it is understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
@@ -163,12 +181,12 @@ pub fn subscribe(identity: &Identity, given: &str) -> Result<Granted, Denied> {
             me,
         });
     }
-    if identity
+    let granted = identity
         .grants
         .subscribe
         .iter()
-        .any(|granted| filter::covers(granted, wanted))
-    {
+        .any(|granted| filter::covers(granted, wanted));
+    if granted || (identity.gateway.is_some() && of_a_protocol(wanted)) {
         Ok(Granted {
             filter: wanted.to_owned(),
             group,
@@ -212,6 +230,40 @@ mod tests {
             Ok(Destination::Subscribers(name)) => Ok(name),
             Err(denied) => Err(denied.reason()),
         }
+    }
+
+    #[test]
+    fn what_other_systems_clients_listen_to() {
+        let gateway = identity(&[], &[]);
+        for granted in [
+            "spBv1.0/STATE/+",
+            "spBv1.0/STATE/scada",
+            "spBv1.0/plant/NCMD/press",
+            "spBv1.0/plant/NCMD/press/#",
+            "spBv1.0/plant/DCMD/press/#",
+            "v1/devices/me/attributes",
+            "v1/devices/me/attributes/response/+",
+            "v1/devices/me/rpc/request/+",
+            "v1/gateway/rpc",
+        ] {
+            assert!(subscribe(&gateway, granted).is_ok(), "{granted}");
+        }
+        for refused in [
+            "spBv1.0/#",
+            "spBv1.0/+/NCMD/+/#",
+            "spBv1.0/plant/NDATA/press",
+            "spBv1.0/plant/NCMD/#",
+            "v1/devices/me/telemetry",
+            "v1/gateway/telemetry",
+            "v1/#",
+        ] {
+            assert!(subscribe(&gateway, refused).is_err(), "{refused}");
+        }
+        let nobody = Identity {
+            gateway: None,
+            ..identity(&[], &[])
+        };
+        assert!(subscribe(&nobody, "spBv1.0/STATE/+").is_err());
     }
 
     #[test]

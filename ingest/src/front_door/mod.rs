@@ -18,11 +18,13 @@
 
 use std::sync::Arc;
 
+use acl::{Denied, Destination, Identity};
 use models::id::GatewayId;
 use sqlx::PgPool;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::codec::intake::Intake;
 use crate::config::Config;
 use crate::writer::Payload;
 
@@ -43,6 +45,7 @@ pub(crate) struct Door {
     pub config: Arc<Config>,
     pub pool: PgPool,
     pub hub: hub::Hub,
+    pub intake: Arc<Intake>,
     pub writers: Vec<mpsc::Sender<Payload>>,
     /// Payload bytes that may be in flight.
     pub bytes: Arc<Semaphore>,
@@ -52,6 +55,20 @@ pub(crate) struct Door {
 }
 
 impl Door {
+    /// Where a publish goes: to the codec that the gateway's mapping or the standard topics of the
+    /// protocols name, else where the rights of the client let it.
+    ///
+    /// # Errors
+    /// When the client may not publish there.
+    pub fn destination(&self, identity: &Identity, topic: &str) -> Result<Destination, Denied> {
+        if let Some(gateway) = &identity.gateway
+            && let Some(format) = self.intake.route(gateway, topic)
+        {
+            return Ok(Destination::Writer(gateway.clone(), format));
+        }
+        acl::publish(identity, topic)
+    }
+
     /// The writer of a gateway, always the same one.
     pub fn writer(&self, gateway: GatewayId) -> &mpsc::Sender<Payload> {
         // The last bits of a UUIDv7 are random.

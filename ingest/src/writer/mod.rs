@@ -22,6 +22,7 @@
 //! number can tell a repetition from a new reading.
 
 mod account;
+mod beside;
 mod cursors;
 mod feedback;
 mod prepared;
@@ -86,7 +87,7 @@ pub struct Payload {
 }
 
 impl Payload {
-    fn readings(&self) -> usize {
+    pub(crate) fn readings(&self) -> usize {
         self.decoded
             .as_ref()
             .map_or(1, |decoded| decoded.readings().max(1))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use models::db::dead_letter::DeadLetter;
+use models::db::sent::Sent;
 use models::id::DeadLetterId;
 use models::reading::Reading;
 use models::time::Timestamp;
@@ -19,6 +20,8 @@ pub(crate) struct Prepared {
     payload: Payload,
     pub envelope: Option<Envelope>,
     pub readings: Vec<Reading>,
+    /// Of `readings`, those that were converted, as they were sent.
+    pub sent: Vec<Sent>,
     pub events: Vec<ValidEvent>,
     /// Readings in `letters`.
     pub rejected: usize,
@@ -35,6 +38,7 @@ impl Prepared {
             payload,
             envelope: None,
             readings: Vec::new(),
+            sent: Vec::new(),
             events: Vec::new(),
             rejected: 0,
             letters: Vec::new(),
@@ -65,6 +69,7 @@ impl Prepared {
         prepared.envelope = decoded.envelope;
         let valid = validate(decoded, names, limits, prepared.payload.received_at);
         prepared.readings = valid.readings;
+        prepared.sent = valid.sent;
         prepared.events = valid.events;
         prepared.rejected = valid.rejects.len();
         if valid.events_refused > 0 {
@@ -119,6 +124,7 @@ impl Prepared {
         self.letters = vec![self.whole_letter(reason, detail)];
         self.rejected += self.readings.len();
         self.readings = Vec::new();
+        self.sent = Vec::new();
         self.events = Vec::new();
         self.refused = true;
     }

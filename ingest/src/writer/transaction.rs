@@ -14,7 +14,7 @@ use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Outcome, Prepared, account, cursors, readings};
+use super::{Outcome, Prepared, account, beside, cursors, readings};
 use crate::cursor::Taken;
 use crate::limit_alarm::LimitAlarms;
 use crate::registry::Gateway;
@@ -203,6 +203,7 @@ async fn store(
         }
     }
     readings::store(connection, payloads, &mut rows, &mut entries).await?;
+    beside::keep_sent(connection, payloads, &rows).await?;
     let events: Vec<DiscreteEvent> = payloads
         .iter()
         .zip(&taken)
@@ -221,6 +222,7 @@ async fn store(
         .collect();
     if !events.is_empty() {
         reading::insert_events(connection, &events).await?;
+        beside::mark_presence(connection, &events).await?;
     }
     if !letters.is_empty() {
         dead_letter::insert(connection, &letters).await?;

@@ -4,9 +4,13 @@
 
 mod bench;
 mod broker;
+mod clients;
+mod codecs;
+mod conformance;
 mod commit;
 mod connect;
 mod content;
+mod foreign;
 mod harness;
 mod mending;
 mod mqtt3;

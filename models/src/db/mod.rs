@@ -25,8 +25,10 @@ pub mod failure;
 pub mod fixture;
 pub mod history;
 pub mod idempotency;
+pub mod leader;
 pub mod ledger;
 pub mod lockout;
+pub mod mapping;
 pub mod meter;
 pub mod outbox;
 pub mod overview;
@@ -38,6 +40,7 @@ pub mod prediction;
 pub mod reading;
 pub mod register;
 pub mod registry;
+pub mod sent;
 pub mod sla;
 pub mod status;
 #[cfg(any(test, feature = "testing"))]

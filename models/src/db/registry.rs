@@ -290,6 +290,25 @@ pub async fn raise_channel_quota(
     Ok(())
 }
 
+/// A gateway by its name, if it is switched on.
+///
+/// # Errors
+/// When the database does.
+pub async fn enabled_gateway(
+    connection: &mut PgConnection,
+    tenant: &str,
+    slug: &str,
+) -> Result<Option<GatewayRow>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT g.id AS gateway_id, g.tenant_id, t.slug AS tenant_slug, g.slug, g.max_channels
+         FROM gateway g JOIN tenant t ON t.id = g.tenant_id WHERE t.slug = $1 AND g.slug = $2 AND g.enabled",
+    )
+    .bind(tenant)
+    .bind(slug)
+    .fetch_optional(connection)
+    .await
+}
+
 /// A gateway by its id.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct GatewayRow {

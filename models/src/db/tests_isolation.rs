@@ -198,6 +198,7 @@ async fn no_function_shows_another_tenants_rows() {
     let range = "now() - interval '1 day', now() + interval '1 day'";
     let calls = [
         ("history_raw", format!("history_raw({channel}, {range}, 10)")),
+        ("history_sent", format!("history_sent({channel}, {range}, 10)")),
         (
             "history_buckets",
             format!("history_buckets({channel}, {range}, '1 hour')"),

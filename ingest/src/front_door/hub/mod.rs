@@ -525,6 +525,11 @@ impl Hub {
     }
 
     /// Tells a gateway, and whoever listens, on one of its topics.
+    /// Says something, QoS 0, to whoever in the gateway's tenant subscribed to it.
+    pub fn tell(&self, gateway: &Gateway, topic: String, payload: Bytes) {
+        self.refused(gateway, topic, payload);
+    }
+
     pub fn refused(&self, gateway: &Gateway, topic: String, payload: Bytes) {
         let message = Arc::new(Message {
             topic,

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::Peer;
 use crate::front_door::Door;
-use crate::front_door::acl::{self, Identity};
+use crate::front_door::acl::Identity;
 use crate::front_door::auth::{self, AuthError};
 use crate::front_door::packet::{self, Connect, ConnectRefusal, PacketError, ToClient, Version};
 use crate::metrics;
@@ -143,9 +143,20 @@ pub(super) async fn open<R: AsyncRead + Unpin>(
                 )
             }
         })?;
+    if let Some(gateway) = &identity.gateway {
+        door.intake.enter(&door.pool, gateway.id).await.map_err(|error| {
+            tracing::warn!(%error, "can't read the mapping of a gateway");
+            refuse(
+                "database_unavailable",
+                ConnectRefusal::Unavailable,
+                "what this gateway sends can't be looked up now: try again in a few seconds",
+            )
+        })?;
+        door.intake.announce(&door.hub, identity.space);
+    }
     if let Some(will) = &connect.will
         && (will.topic.len() > door.config.limits.max_topic_bytes
-            || acl::publish(&identity, &will.topic).is_err())
+            || door.destination(&identity, &will.topic).is_err())
     {
         return Err(refuse(
             "will_not_allowed",

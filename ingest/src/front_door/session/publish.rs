@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::{End, Held, Pending, Session, told};
-use crate::codec::Format;
+use crate::codec::{Decoded, Format};
 use crate::front_door::acl::{self, Denied, Destination};
 use crate::front_door::hub::{Message, NotTaken};
 use crate::front_door::packet::{Goodbye, Publish, PublishAnswer, Version};
@@ -48,7 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         let destination = if publish.topic.len() > self.door.config.limits.max_topic_bytes {
             Err(Denied::Right("topic_too_long"))
         } else {
-            acl::publish(&self.identity, &publish.topic)
+            self.door.destination(&self.identity, &publish.topic)
         };
         match destination {
             Err(denied) => self.refuse(&publish, denied),
@@ -182,8 +182,13 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
                 .session
                 .with(|state| state.unreleased.insert(id, false));
         }
-        let full_name = acl::full_name(&gateway, &publish.topic);
-        let echo = full_name
+        // ThingsBoard's topics are the same for every device: nobody may listen to another one's.
+        let name = match (&format, acl::full_name(&gateway, &publish.topic)) {
+            (_, Some(name)) => Some(name),
+            (Format::ThingsBoard { .. }, None) => None,
+            (_, None) => Some(publish.topic.clone()),
+        };
+        let echo = name
             .filter(|name| publish.retain || self.door.hub.is_wanted(self.identity.space, name))
             .map(|name| self.message(name, &publish));
         let number = self.pend(Pending {
@@ -193,14 +198,12 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             answer: None,
             echo,
         });
-        let decoded = format.decode(&publish.payload, received_at);
-        let readings = decoded.as_ref().map_or(1, |decoded| decoded.readings().max(1));
-        self.charge(&gateway, readings, publish.payload.len());
-        let payload = Payload {
+        let bytes = publish.payload.len();
+        let ready = self.door.intake.read(Payload {
             gateway: gateway.clone(),
             topic: publish.topic,
             received_at,
-            decoded,
+            decoded: Ok(Decoded::default()),
             raw: publish.payload,
             format,
             reply: Some(Reply {
@@ -208,11 +211,15 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
                 to: self.answer_to.clone(),
             }),
             permit: Some(permit),
-        };
-        match self.door.writer(gateway.id).send(payload).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(told(Goodbye::ShuttingDown)),
+        });
+        let readings: usize = ready.iter().map(Payload::readings).sum();
+        self.charge(&gateway, readings.max(1), bytes);
+        for payload in ready {
+            if self.door.writer(gateway.id).send(payload).await.is_err() {
+                return Err(told(Goodbye::ShuttingDown));
+            }
         }
+        Ok(())
     }
 
     /// Takes readings and bytes from the tenant's quota. When there is less than nothing left,

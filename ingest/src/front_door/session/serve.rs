@@ -56,6 +56,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
                 }
                 () = session.news() => {}
                 () = stop.cancelled(), if stopping.is_none() => {
+                    // Edge nodes that watch this Sparkplug host are told before it goes.
+                    self.door.intake.say_goodbye(&self.door.hub);
+                    self.take_mail()?;
                     stopping = Some(Instant::now() + Duration::from_secs(self.door.config.shutdown_s));
                 }
                 read = self.reader.read_buf(&mut self.input), if reading => match read {

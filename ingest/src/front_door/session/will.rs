@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use models::time::Timestamp;
 
+use crate::codec::Decoded;
 use crate::front_door::Door;
-use crate::front_door::acl::{self, Destination, Identity};
+use crate::front_door::acl::{Destination, Identity};
 use crate::front_door::hub::{Message, Registered, WillFate};
 use crate::front_door::packet::Will;
 use crate::metrics;
@@ -43,7 +44,7 @@ pub(super) async fn after(
 }
 
 async fn publish(door: &Door, identity: &Identity, from: u64, will: Will) {
-    match acl::publish(identity, &will.topic) {
+    match door.destination(identity, &will.topic) {
         Ok(Destination::Subscribers(topic)) => {
             let expiry = will
                 .expiry
@@ -63,20 +64,22 @@ async fn publish(door: &Door, identity: &Identity, from: u64, will: Will) {
         }
         Ok(Destination::Writer(gateway, format)) => {
             let received_at = Timestamp::now();
-            let payload = Payload {
+            let ready = door.intake.read(Payload {
                 topic: will.topic,
                 received_at,
-                decoded: format.decode(&will.payload, received_at),
+                decoded: Ok(Decoded::default()),
                 raw: will.payload,
                 format,
                 reply: None,
                 permit: None,
                 gateway,
-            };
-            let writer = door.writer(payload.gateway.id);
-            if writer.send(payload).await.is_err() {
-                tracing::warn!(who = %identity, "a will came after the writers had stopped");
-                metrics::refused_publish("stopping");
+            });
+            for payload in ready {
+                let writer = door.writer(payload.gateway.id);
+                if writer.send(payload).await.is_err() {
+                    tracing::warn!(who = %identity, "a will came after the writers had stopped");
+                    metrics::refused_publish("stopping");
+                }
             }
         }
         Err(_) => metrics::refused_publish("will_not_allowed"),

@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 
 use crate::asset::ChannelKind;
 use crate::id::{AssetId, ChannelId, DeviceId, GatewayId};
+use crate::time::Timestamp;
 
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct ChannelRow {
@@ -18,6 +19,7 @@ pub struct ChannelRow {
     pub plausible_max: Option<f64>,
     pub device_id: DeviceId,
     pub device_name: String,
+    pub stale_since: Option<Timestamp>,
     pub gateway_id: GatewayId,
     pub gateway_slug: String,
 }
@@ -25,7 +27,7 @@ pub struct ChannelRow {
 macro_rules! channel_query {
     ($filter:literal) => {
         concat!(
-            "SELECT c.*, d.name AS device_name, g.id AS gateway_id, g.slug AS gateway_slug
+            "SELECT c.*, d.name AS device_name, d.stale_since, g.id AS gateway_id, g.slug AS gateway_slug
              FROM channel c JOIN device d ON d.id = c.device_id JOIN gateway g ON g.id = d.gateway_id ",
             $filter
         )
