@@ -32,7 +32,10 @@ fn run(command: &mut Command) -> Option<Output> {
 fn succeeds(command: &mut Command) -> bool {
     let Some(output) = run(command) else { return false };
     if !output.status.success() {
-        eprintln!("left out: {command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        eprintln!(
+            "left out: {command:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     output.status.success()
 }
@@ -46,7 +49,15 @@ fn python(name: &str, packages: &[&str]) -> Option<PathBuf> {
         if !succeeds(Command::new("python3").args(["-m", "venv"]).arg(&environment))
             || !succeeds(
                 Command::new(&python)
-                    .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"])
+                    .args([
+                        "-m",
+                        "pip",
+                        "install",
+                        "--quiet",
+                        "--disable-pip-version-check",
+                        "--retries",
+                        "1",
+                    ])
                     .args(packages),
             )
         {
@@ -65,7 +76,14 @@ fn node(name: &str, packages: &[&str]) -> Option<PathBuf> {
         std::fs::create_dir_all(&environment).ok()?;
         let installed = succeeds(
             Command::new("npm")
-                .args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+                .args([
+                    "install",
+                    "--silent",
+                    "--no-audit",
+                    "--no-fund",
+                    "--ignore-scripts",
+                    "--prefix",
+                ])
                 .arg(&environment)
                 .args(packages),
         );
@@ -84,7 +102,10 @@ async fn speak(mut command: Command, service: &Service, script: PathBuf) {
         .arg(script)
         .args([address.ip().to_string(), address.port().to_string()])
         .args(["acme/line-1", "line-1"]);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let output = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap()
+        .unwrap();
     assert!(
         output.status.success(),
         "{}\n{}",
@@ -112,12 +133,17 @@ fn row(device: &str, channel: &str, values: &[f64]) -> (String, String, Vec<f64>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thingsboards_own_client() {
-    let Some(python) = python("thingsboard", &["tb-mqtt-client==1.13.14"]) else { return };
+    let Some(python) = python("thingsboard", &["tb-mqtt-client==1.13.14"]) else {
+        return;
+    };
     let service = start(|_| {}).await;
     service.gateway("line-1").await;
     speak(Command::new(python), &service, script("thingsboard_gateway.py")).await;
     service
-        .until("SELECT count(*) FROM device WHERE stale_since IS NOT NULL AND name = 'Pump A'", 1)
+        .until(
+            "SELECT count(*) FROM device WHERE stale_since IS NOT NULL AND name = 'Pump A'",
+            1,
+        )
         .await;
     assert_eq!(
         stored(&service).await,
@@ -129,7 +155,9 @@ async fn thingsboards_own_client() {
     );
     assert_eq!(
         service
-            .number("SELECT count(*) FROM discrete_event WHERE code = 'attribute.firmware' AND message = '1.2.3'")
+            .number(
+                "SELECT count(*) FROM discrete_event WHERE code = 'attribute.firmware' AND message = '1.2.3'"
+            )
             .await,
         1
     );
@@ -139,7 +167,9 @@ async fn thingsboards_own_client() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn influxdbs_own_encoder() {
-    let Some(python) = python("influxdb", &["influxdb-client==1.50.0", "paho-mqtt==2.1.0"]) else { return };
+    let Some(python) = python("influxdb", &["influxdb-client==1.50.0", "paho-mqtt==2.1.0"]) else {
+        return;
+    };
     let service = start(|_| {}).await;
     service.gateway("line-1").await;
     speak(Command::new(python), &service, script("line_protocol.py")).await;
@@ -173,7 +203,9 @@ async fn check_sparkplug(service: &Service, node: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sparkplug_node_in_python() {
-    let Some(python) = python("pysparkplug", &["pysparkplug==0.6.1"]) else { return };
+    let Some(python) = python("pysparkplug", &["pysparkplug==0.6.1"]) else {
+        return;
+    };
     let service = start(|_| {}).await;
     service.gateway("line-1").await;
     speak(Command::new(python), &service, script("sparkplug_node.py")).await;
@@ -183,7 +215,9 @@ async fn a_sparkplug_node_in_python() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sparkplug_node_by_the_reference_client() {
-    let Some(modules) = node("sparkplug-client", &["sparkplug-client@3.2.4"]) else { return };
+    let Some(modules) = node("sparkplug-client", &["sparkplug-client@3.2.4"]) else {
+        return;
+    };
     let service = start(|_| {}).await;
     service.gateway("line-1").await;
     let mut command = Command::new("node");
@@ -212,10 +246,26 @@ async fn mosquittos_client_and_a_mapping() {
         .unwrap();
     let mut command = Command::new("mosquitto_pub");
     command.args(["-h", "127.0.0.1", "-p", &service.address.port().to_string()]);
-    command.args(["-u", "acme/line-1", "-P", "line-1", "-q", "1", "-t", "shop/lathe/state"]);
+    command.args([
+        "-u",
+        "acme/line-1",
+        "-P",
+        "line-1",
+        "-q",
+        "1",
+        "-t",
+        "shop/lathe/state",
+    ]);
     command.args(["-m", r#"{"t":1767225600000,"spindle":{"rpm":1200},"on":true}"#]);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(
         stored(&service).await,
         [row("lathe", "on", &[1.0]), row("lathe", "spindle.rpm", &[1200.0])]

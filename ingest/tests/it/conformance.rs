@@ -30,9 +30,16 @@ fn every_assertion_has_a_test_that_exists_or_a_reason() {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(cells.len(), 3, "{line}");
         let tests: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();
-        assert!(!tests.is_empty() || cells[2].starts_with('—'), "{line}: neither a test nor a reason");
+        assert!(
+            !tests.is_empty() || cells[2].starts_with('—'),
+            "{line}: neither a test nor a reason"
+        );
         for test in tests {
-            assert!(code.contains(&format!("fn {test}(")), "{}: there is no test `{test}`", cells[0]);
+            assert!(
+                code.contains(&format!("fn {test}(")),
+                "{}: there is no test `{test}`",
+                cells[0]
+            );
         }
     }
     assert!(assertions > 70, "{assertions}");

@@ -304,7 +304,9 @@ async fn next_state(client: &mut Client) -> serde_json::Value {
         match client.next().await {
             Some(v4::Packet::Publish(publish)) if publish.topic == "spBv1.0/STATE/forewarn" => {
                 if publish.qos == rumqttc::QoS::AtLeastOnce {
-                    client.send(v4::Packet::PubAck(v4::PubAck::new(publish.pkid))).await;
+                    client
+                        .send(v4::Packet::PubAck(v4::PubAck::new(publish.pkid)))
+                        .await;
                 }
                 return serde_json::from_slice(&publish.payload).unwrap();
             }
@@ -390,7 +392,10 @@ async fn a_sparkplug_host_on_a_foreign_broker() {
     assert_eq!(next_state(&mut watcher).await["online"], json!(false));
 
     // Killed, it leaves its will: the birth's time stamp, retained, QoS 1.
-    let third = Worker::start(&service, broker.foreign("host-3", json!({"sparkplug": true, "filters": []})));
+    let third = Worker::start(
+        &service,
+        broker.foreign("host-3", json!({"sparkplug": true, "filters": []})),
+    );
     let born = next_state(&mut watcher).await;
     third.kill();
     let will = next_state(&mut watcher).await;
@@ -400,7 +405,10 @@ async fn a_sparkplug_host_on_a_foreign_broker() {
     loop {
         if let Some(v4::Packet::Publish(publish)) = late.next().await {
             assert!(publish.retain && publish.qos == rumqttc::QoS::AtLeastOnce);
-            assert_eq!(serde_json::from_slice::<serde_json::Value>(&publish.payload).unwrap(), will);
+            assert_eq!(
+                serde_json::from_slice::<serde_json::Value>(&publish.payload).unwrap(),
+                will
+            );
             break;
         }
     }
