@@ -262,7 +262,9 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn read(shape: &Shape, payload: &str) -> Result<(Vec<(String, f64, i64)>, Vec<String>), String> {
+    type Found = (Vec<(String, f64, i64)>, Vec<String>);
+
+    fn read(shape: &Shape, payload: &str) -> Result<Found, String> {
         let read = shape.read(payload.as_bytes(), "d", Some("one"), &mut Names::default(), NOW)?;
         let rows = read
             .readings

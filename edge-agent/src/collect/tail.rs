@@ -143,7 +143,7 @@ impl Tail {
         Vec::new()
     }
 
-    fn split<'a>(&self, line: &'a str) -> anyhow::Result<csv::StringRecord> {
+    fn split(&self, line: &str) -> anyhow::Result<csv::StringRecord> {
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .delimiter(self.config.delimiter as u8)

@@ -173,7 +173,14 @@ impl Remote {
 
     fn load(&self, overlay: &Overlay) -> anyhow::Result<Config> {
         check(&overlay.text, &self.inner.settings)?;
-        Config::load_with(&self.inner.config, Some(&overlay.text))
+        let here = Config::load(&self.inner.config)?;
+        let config = Config::load_with(&self.inner.config, Some(&overlay.text))?;
+        // The secret goes with the first packet.
+        ensure!(
+            config.uplink.address()?.tls || !here.uplink.address()?.tls,
+            "`uplink.url` would give up TLS, and with it the gateway's secret"
+        );
+        Ok(config)
     }
 
     /// Returns when a trial has run out of time; never when there is none.
@@ -319,6 +326,25 @@ fn write(path: &Path, stage: &Stage) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tls_is_not_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("edge.toml");
+        let text = "[uplink]\nurl = \"mqtts://h\"\ntenant = \"t\"\ngateway = \"g\"\nsecret = \"s\"\n[spool]\ndir = \".\"\n[remote]\nenabled = true\nallow_uplink = true\n";
+        std::fs::write(&path, text).unwrap();
+        let remote = Remote::open(&Config::load(&path).unwrap());
+        let load = |url: &str| {
+            let text = format!("[uplink]\nurl = \"{url}\"\n");
+            remote.load(&Overlay {
+                version: String::new(),
+                text,
+            })
+        };
+        assert_eq!(load("mqtts://other").unwrap().uplink.url, "mqtts://other");
+        let error = load("mqtt://other").unwrap_err().to_string();
+        assert!(error.contains("TLS"), "{error}");
+    }
 
     #[test]
     fn what_a_candidate_may_hold() {

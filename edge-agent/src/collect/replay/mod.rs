@@ -430,4 +430,77 @@ mod tests {
         let error = Replay::open(&bad, dir.path(), None, NOW).err().unwrap();
         assert!(format!("{error:#}").contains("no column `missing`"), "{error:#}");
     }
+
+    #[cfg(feature = "parquet")]
+    #[test]
+    fn a_parquet_file() {
+        use ::parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
+        use ::parquet::file::writer::SerializedFileWriter;
+        use ::parquet::schema::parser::parse_message_type;
+
+        let dir = tempfile::tempdir().unwrap();
+        let file = std::fs::File::create(dir.path().join("t.parquet")).unwrap();
+        let schema = "message rows { required binary unit (UTF8); optional double temp; required int64 n; required binary note (UTF8); }";
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let mut writer = SerializedFileWriter::new(file, schema, Arc::default()).unwrap();
+        let mut rows = writer.next_row_group().unwrap();
+        let texts = [ByteArray::from("a"), ByteArray::from("a"), ByteArray::from("b")];
+        let mut column = rows.next_column().unwrap().unwrap();
+        column
+            .typed::<ByteArrayType>()
+            .write_batch(&texts, None, None)
+            .unwrap();
+        column.close().unwrap();
+        let mut column = rows.next_column().unwrap().unwrap();
+        column
+            .typed::<DoubleType>()
+            .write_batch(&[20.5, 21.5], Some(&[1, 0, 1]), None)
+            .unwrap();
+        column.close().unwrap();
+        let mut column = rows.next_column().unwrap().unwrap();
+        column
+            .typed::<Int64Type>()
+            .write_batch(&[1, 2, 3], None, None)
+            .unwrap();
+        column.close().unwrap();
+        let mut column = rows.next_column().unwrap().unwrap();
+        column
+            .typed::<ByteArrayType>()
+            .write_batch(&texts, None, None)
+            .unwrap();
+        column.close().unwrap();
+        rows.close().unwrap();
+        writer.close().unwrap();
+
+        let base = "file = \"t.parquet\"\nformat = \"parquet\"\ndevice_column = \"unit\"\ndevice_prefix = \"m-\"\nstart = \"-1h\"\nstep_s = 60\non_end = \"stop\"\n";
+        let good = config(&format!(
+            "{base}[columns]\ntemp = {{ channel = \"t\" }}\nn = {{ channel = \"n\" }}"
+        ));
+        let mut found: Vec<_> = all(&mut Replay::open(&good, dir.path(), None, NOW).unwrap(), NOW)
+            .into_iter()
+            .map(|(device, channel, _, value)| (device, channel, value))
+            .collect();
+        found.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        let row = |device: &str, channel: &str, value: f64| (device.to_owned(), channel.to_owned(), value);
+        assert_eq!(
+            found,
+            [
+                row("m-a", "n", 1.0),
+                row("m-a", "n", 2.0),
+                row("m-a", "t", 20.5),
+                row("m-b", "n", 3.0),
+                row("m-b", "t", 21.5)
+            ]
+        );
+        for (columns, said) in [
+            ("missing", "no column `missing`; it has unit, temp, n, note"),
+            ("note", "row 1, column `note`"),
+        ] {
+            let bad = config(&format!("{base}[columns]\n{columns} = {{ channel = \"x\" }}"));
+            let error = format!("{:#}", Replay::open(&bad, dir.path(), None, NOW).err().unwrap());
+            assert!(error.contains(said), "{error}");
+        }
+        std::fs::write(dir.path().join("t.parquet"), "PAR1 and then nothing PAR1").unwrap();
+        assert!(Replay::open(&good, dir.path(), None, NOW).is_err());
+    }
 }
