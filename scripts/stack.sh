@@ -110,6 +110,16 @@ stack_await_ready() {
 
 json_text() { sed -nE "s|.*\"$1\" *: *\"([^\"]*)\".*|\1|p" "$2" | head -n 1; }
 
+# The story of one machine, told by the running system's public API.
+stack_demo() {
+    [ "${1:-}" = story ] || usage_error "unknown demo: ${1:-}"
+    shift
+    is_alive serve || die "Forewarn is not running" "Start it with ./dev up --detach."
+    [ -r "$DEMO/signin.json" ] || die "the demo plant is not prepared" "Start it with ./dev up --detach."
+    stack_read_ports
+    "$TARGET/release/forewarn" demo story --dir "$DEMO" --url "http://127.0.0.1:$HTTP_PORT" "$@"
+}
+
 stack_welcome() {
     say ''
     say "  ${BOLD}Forewarn is running${PLAIN} (ready in $1 s)"

@@ -127,6 +127,24 @@ enum DemoCommand {
         #[arg(long, value_name = "DIR", default_value = "demo/data")]
         data: PathBuf,
     },
+    /// Follow one machine from the first sign of wear to a labelled, closed ticket, through the public API alone.
+    Story {
+        /// Folder that `demo prepare` has written: its signin.json is used.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Where the API is.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+        url: String,
+        /// Only the case of this asset.
+        #[arg(long, value_name = "NAME")]
+        asset: Option<String>,
+        /// Without pauses.
+        #[arg(long)]
+        fast: bool,
+        /// How long to wait for a case, seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+        wait: u64,
+    },
 }
 
 impl Cli {
@@ -174,6 +192,22 @@ impl Cli {
                 let prepared =
                     runtime.block_on(demo::prepare(&config.database.address()?, &dir, &uplink, &data))?;
                 println!("{prepared}");
+            }
+            Command::Demo(DemoCommand::Story {
+                dir,
+                url,
+                asset,
+                fast,
+                wait,
+            }) => {
+                let options = demo::story::Options {
+                    url,
+                    sign_in: demo::story::Options::sign_in_of(&dir)?,
+                    asset,
+                    fast,
+                    wait: std::time::Duration::from_secs(wait),
+                };
+                runtime.block_on(demo::story::tell(&options, &mut std::io::stdout()))?;
             }
             Command::Backtest {
                 name,

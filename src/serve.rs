@@ -80,6 +80,10 @@ pub async fn run(config: Config, services: Services) -> anyhow::Result<()> {
         let listener = bind(&config.api.listen).await.context("HTTP API (api.listen)")?;
         let pool = db::connect(&url, Role::Api, config.database.api_connections)?;
         supervisor.spawn(
+            "outbound",
+            api::outbound::run(config.api.outbound.clone(), pool.clone(), shutdown.clone()),
+        );
+        supervisor.spawn(
             "api",
             api::run(
                 config.api,

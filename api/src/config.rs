@@ -8,6 +8,8 @@ use models::service::config::read_secret_file;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::outbound::Outbound;
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -34,6 +36,7 @@ pub struct Config {
     /// Live streams open at the same time.
     pub max_streams: usize,
     pub attachments: Attachments,
+    pub outbound: Outbound,
 }
 
 /// Section `[api.attachments]`.
@@ -86,6 +89,7 @@ impl Default for Config {
             request_timeout_s: 30,
             max_streams: 512,
             attachments: Attachments::default(),
+            outbound: Outbound::default(),
         }
     }
 }
@@ -117,6 +121,7 @@ impl Config {
         );
         ensure!(self.max_body_bytes >= 1024, "api.max_body_bytes is below 1024");
         ensure!(self.request_timeout_s > 0, "api.request_timeout_s is 0");
+        self.outbound.check()?;
         ensure!(
             (1024..=1 << 30).contains(&self.attachments.max_bytes),
             "api.attachments.max_bytes must be 1024 to 1 GiB"

@@ -41,6 +41,7 @@ pub mod export;
 pub mod extract;
 mod lttb;
 mod openapi;
+pub mod outbound;
 mod page;
 mod pages;
 mod promql;

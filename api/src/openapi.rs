@@ -29,6 +29,7 @@ use crate::error::{Kind, ProblemBody};
         (name = "safety", description = "What has to be true before work begins: permits, locks, requirements."),
         (name = "parts", description = "Stock, reservations and what was used."),
         (name = "failures", description = "What failed and why, how long it stood still, and the figures made of it."),
+        (name = "integrations", description = "What leaves: webhooks and messages to people."),
         (name = "plans", description = "Recurring work and the meters that drive it."),
         (name = "ingest", description = "Gateways and the account of what they sent."),
         (name = "stream", description = "Changes as they happen."),

@@ -79,7 +79,8 @@ pub struct StreamedChange {
 fn permission_of(kind: &str) -> Permission {
     match kind.split('.').next().unwrap_or_default() {
         "alarm" => Permission::AlarmsRead,
-        "ticket" => Permission::TicketsRead,
+        "ticket" | "part" => Permission::TicketsRead,
+        "webhook" => Permission::IntegrationsRead,
         "case" | "prediction" | "decision" => Permission::CasesRead,
         "plan" | "occurrence" | "meter" => Permission::PlansRead,
         "gateway" | "device" | "ledger" | "dead_letter" => Permission::IngestRead,

@@ -6,6 +6,7 @@
 mod agents;
 mod plant;
 mod register;
+pub mod story;
 
 use std::fmt;
 use std::path::Path;

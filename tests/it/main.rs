@@ -11,3 +11,4 @@ mod path;
 mod plant;
 mod processes;
 mod stack;
+mod story;

@@ -16,6 +16,7 @@ mod channels;
 mod dead_letters;
 mod events;
 mod export;
+mod external_alerts;
 mod failures;
 mod gateways;
 mod history;
@@ -41,6 +42,7 @@ mod service_levels;
 mod session;
 mod sites;
 mod tickets;
+mod webhooks;
 
 /// Everything under `/v1` and the operator's addresses.
 pub fn all() -> OpenApiRouter<App> {
@@ -70,6 +72,8 @@ pub fn all() -> OpenApiRouter<App> {
         .merge(safety::routes())
         .merge(parts::routes())
         .merge(failures::routes())
+        .merge(webhooks::routes())
+        .merge(external_alerts::routes())
         .merge(meters::routes())
         .merge(plans::routes())
         .merge(gateways::routes())

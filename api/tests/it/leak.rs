@@ -272,6 +272,11 @@ async fn a_member_of_one_site_sees_that_site() {
             "/v1/sla-policies",
             "/v1/parts",
             "/v1/failure-codes",
+            "/v1/webhooks",
+            "/v1/webhooks/{id}",
+            "/v1/webhooks/{id}/deliveries",
+            "/v1/notification-rules",
+            "/v1/notifications",
         ];
         if tenants.contains(&operation.path.as_str()) {
             continue;

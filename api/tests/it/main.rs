@@ -9,6 +9,7 @@ mod leak;
 mod lists;
 mod openapi;
 mod orders;
+mod outbound;
 mod pages;
 mod plant;
 mod problems;

@@ -62,6 +62,9 @@ pub struct Plant {
     pub reservation: ReservationId,
     pub posting: PostingId,
     pub downtime: DowntimeId,
+    pub webhook: WebhookId,
+    pub delivery: DeliveryId,
+    pub notification_rule: NotificationRuleId,
     owner: PgPool,
 }
 
@@ -157,6 +160,8 @@ impl Plant {
             "downtime" => self.downtime.to_string(),
             "downtime-signals" => self.rule.to_string(),
             "models" => self.model.to_string(),
+            "webhooks" => self.webhook.to_string(),
+            "notification-rules" => self.notification_rule.to_string(),
             _ => String::new(),
         };
         let path = template
@@ -213,6 +218,9 @@ impl Plant {
             self.reservation.to_string(),
             self.posting.to_string(),
             self.downtime.to_string(),
+            self.webhook.to_string(),
+            self.delivery.to_string(),
+            self.notification_rule.to_string(),
         ]
     }
 }
@@ -401,6 +409,9 @@ async fn build(db: &mut PgConnection, owner: &PgPool, slug: &str) -> Plant {
         reservation: ReservationId::new(),
         posting: PostingId::new(),
         downtime: DowntimeId::new(),
+        webhook: WebhookId::new(),
+        delivery: DeliveryId::new(),
+        notification_rule: NotificationRuleId::new(),
         owner: owner.clone(),
     };
     happen(db, &mut plant).await;
@@ -416,7 +427,8 @@ async fn work_around(db: &mut PgConnection, plant: &Plant) {
         ($($sql:literal)*) => {[$(concat!(
             "WITH p AS (SELECT $1::uuid ten, $2::uuid ast, $3::uuid tkt, $4::uuid usr, $5::uuid sit, $6::uuid shf,
                 $7::uuid req, $8::uuid prm, $9::uuid lop, $10::uuid att, $11::uuid lck, $12::uuid wfs, $13::uuid rsv,
-                $14::uuid pst, $15::uuid dwn, $16::uuid rul, $17::bytea sha, $18::uuid rel) ", $sql)),*]};
+                $14::uuid pst, $15::uuid dwn, $16::uuid rul, $17::bytea sha, $18::uuid rel,
+                $19::uuid whk, $20::uuid dlv, $21::uuid ntr) ", $sql)),*]};
     }
     for sql in with![
         "INSERT INTO technician (tenant_id, user_id, skills, home_site_id) SELECT ten, usr, '{general,electricity}', sit FROM p"
@@ -459,6 +471,17 @@ async fn work_around(db: &mut PgConnection, plant: &Plant) {
         "INSERT INTO downtime (id, tenant_id, asset_id, started_at, ended_at, source, reason)
              SELECT dwn, ten, ast, now() - interval '5 h', now() - interval '3 h', 'person', 'equipment_failure' FROM p"
         "INSERT INTO downtime_signal (rule_id, tenant_id) SELECT rul, ten FROM p"
+        "INSERT INTO webhook (id, tenant_id, name, url, kinds, secret, enabled, after_id, created_by)
+             SELECT whk, ten, 'erp', 'https://erp.example/hook', '{*}', 'whsec_AAAA', false, 0, 'usr' FROM p"
+        "INSERT INTO webhook_delivery (id, tenant_id, webhook_id, event_id, kind, payload)
+             SELECT dlv, ten, whk, 1, 'ticket.created', '{}' FROM p"
+        "INSERT INTO webhook_attempt (tenant_id, delivery_id, at, status_code, duration_ms) SELECT ten, dlv, now(), 500, 12 FROM p"
+        "INSERT INTO notification_rule (id, tenant_id, name, role, channel, kinds, time_zone, enabled, after_id, created_by)
+             SELECT ntr, ten, 'planners', 'planner', 'email', '{*}', 'UTC', false, 0, 'usr' FROM p"
+        "INSERT INTO notification (id, tenant_id, rule_id, event_id, user_id, recipient, severity, line, due_at, sent_at)
+             SELECT gen_random_uuid(), ten, ntr, 1, usr, 'x@example', 'info', 'x', now(), now() FROM p"
+        "INSERT INTO external_alert (tenant_id, source, fingerprint, asset_id, name, severity, summary, labels, starts_at)
+             SELECT ten, 'alertmanager', 'x', ast, 'x', 'info', 'x', '{}', now() FROM p"
     ] {
         sqlx::query(sql)
             .bind(plant.tenant)
@@ -479,6 +502,9 @@ async fn work_around(db: &mut PgConnection, plant: &Plant) {
             .bind(plant.rule)
             .bind(&sha256[..])
             .bind(plant.relation)
+            .bind(plant.webhook)
+            .bind(plant.delivery)
+            .bind(plant.notification_rule)
             .execute(&mut *db)
             .await
             .unwrap_or_else(|error| panic!("{sql}: {error}"));

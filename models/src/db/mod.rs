@@ -20,6 +20,7 @@ pub mod case_file;
 pub mod change;
 pub mod dead_letter;
 pub mod dispatch;
+pub mod external_alert;
 pub mod failure;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixture;
@@ -30,6 +31,7 @@ pub mod ledger;
 pub mod lockout;
 pub mod mapping;
 pub mod meter;
+pub mod notification;
 pub mod outbox;
 pub mod overview;
 pub mod parts;
@@ -47,6 +49,7 @@ pub mod status;
 pub mod testing;
 pub mod ticket;
 pub mod verify;
+pub mod webhook;
 
 /// The schema. Every step is applied once, in order, and never edited after a release.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

@@ -1,0 +1,356 @@
+//! What leaves, and what time alone makes happen: webhooks, messages, service levels, parts set aside.
+//!
+//! A reconciler, as dispatch is: it looks at what the database says, does what is missing, and doing it
+//! again does nothing. It is woken by the outbox's notification and by a timer, acts for one tenant
+//! after the other under row-level security, and may run in any number of processes: rows are taken
+//! with SKIP LOCKED, what may happen once is a unique key.
+//!
+//! Calls are made outside of transactions. A delivery is taken for [`LEASE`]; a process that dies with
+//! it leaves it to the next one, so a receiver may hear of an event twice, under the same id.
+
+mod call;
+pub mod config;
+mod mail;
+mod sign;
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use models::db::webhook::{self, Claimed, Outcome};
+use models::db::{act_for, is_retryable, notification, outbox, parts, sla};
+use models::id::TenantId;
+use models::time::Timestamp;
+use serde_json::json;
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio_util::sync::CancellationToken;
+
+pub use call::{CallError, Caller, check_url};
+pub use config::Outbound;
+pub use mail::Mailer;
+pub use sign::{new_secret, signature};
+
+/// How long a delivery stays in one process's hands.
+const LEASE: Duration = Duration::from_secs(120);
+/// Calls at the same time.
+const CALLS: usize = 8;
+/// Deliveries taken at a time; all are called well within the lease.
+const BATCH: i64 = 40;
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// What one pass did, summed over the tenants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub announced: usize,
+    pub set_aside: usize,
+    pub shortages: usize,
+    pub deliveries: u64,
+    pub lines: u64,
+    pub delivered: usize,
+    pub failed: usize,
+    pub sent: usize,
+    pub unsent: usize,
+}
+
+/// Sends.
+pub struct Sender {
+    pool: PgPool,
+    caller: Caller,
+    mailer: Option<Mailer>,
+    keep: f64,
+}
+
+impl Sender {
+    /// `pool` acts in the API's role.
+    ///
+    /// # Errors
+    /// Names the key of the configuration that is wrong.
+    pub fn new(config: &Outbound, pool: PgPool) -> anyhow::Result<Self> {
+        config.check()?;
+        Ok(Self {
+            pool,
+            caller: Caller::new(config.networks()?, Duration::from_secs(config.timeout_s)),
+            mailer: Mailer::new(&config.mail)?,
+            keep: config.keep_days * 86_400.0,
+        })
+    }
+
+    /// One pass over all tenants at the moment `now`.
+    ///
+    /// # Errors
+    /// When the database does; what was done before stays done.
+    pub async fn pass(&self, now: Timestamp) -> Result<Report, sqlx::Error> {
+        let mut report = Report::default();
+        let tenants = webhook::tenants(&mut *self.pool.acquire().await?).await?;
+        for tenant in tenants {
+            self.look(tenant, now, &mut report).await?;
+            self.deliver(tenant, now, &mut report).await?;
+            self.message(tenant, now, &mut report).await?;
+        }
+        Ok(report)
+    }
+
+    /// What happened becomes deliveries and lines.
+    async fn look(&self, tenant: TenantId, now: Timestamp, report: &mut Report) -> Result<(), sqlx::Error> {
+        let mut tx = self.pool.begin().await?;
+        act_for(&mut tx, tenant).await?;
+        report.announced += sla::announce(&mut tx, tenant, now).await?;
+        let (aside, _, short) = parts::plan_ahead(&mut tx, tenant, now).await?;
+        report.set_aside += aside;
+        report.shortages += short;
+        tx.commit().await?;
+        // A second transaction: what the first one told is visible to the outbox's readers only now.
+        let mut tx = self.pool.begin().await?;
+        act_for(&mut tx, tenant).await?;
+        report.deliveries += webhook::fan_out(&mut tx, tenant, now).await?;
+        report.lines += notification::fan_out(&mut tx, tenant, now).await?;
+        tx.commit().await
+    }
+
+    async fn deliver(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        report: &mut Report,
+    ) -> Result<(), sqlx::Error> {
+        loop {
+            let mut tx = self.pool.begin().await?;
+            act_for(&mut tx, tenant).await?;
+            let claimed = webhook::claim(&mut tx, tenant, now, now + LEASE, BATCH).await?;
+            tx.commit().await?;
+            let full = claimed.len() as i64 == BATCH;
+            let calls: Vec<_> = claimed.into_iter().map(|one| self.call(one, now)).collect();
+            let done: Vec<(Claimed, Outcome)> = futures::stream::iter(calls)
+                .buffer_unordered(CALLS)
+                .collect()
+                .await;
+            for (one, outcome) in done {
+                let good = outcome.is_success();
+                let result = if good { "delivered" } else { "failed" };
+                metrics::counter!("forewarn_api_webhook_calls_total", "result" => result).increment(1);
+                if good {
+                    report.delivered += 1;
+                } else {
+                    report.failed += 1;
+                    tracing::info!(delivery = %one.id, status = outcome.status, error = outcome.error, "a webhook call failed");
+                }
+                let mut tx = self.pool.begin().await?;
+                act_for(&mut tx, tenant).await?;
+                webhook::settle(&mut tx, tenant, &one, &outcome, rand::random(), now).await?;
+                tx.commit().await?;
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn call(&self, one: Claimed, now: Timestamp) -> (Claimed, Outcome) {
+        let begun = Instant::now();
+        let id = one.id.to_string();
+        let body = one.payload.to_string().into_bytes();
+        let previous = one.previous_secret.as_deref().zip(one.previous_until);
+        let kind = if one.cloud_events {
+            "application/cloudevents+json"
+        } else {
+            "application/json"
+        };
+        let result = self
+            .post(&one.url, &one.secret, previous, &id, kind, now, body)
+            .await;
+        let outcome = Outcome {
+            status: result.as_ref().ok().copied(),
+            error: result.err(),
+            duration_ms: i32::try_from(begun.elapsed().as_millis()).unwrap_or(i32::MAX),
+        };
+        (one, outcome)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one signed request")]
+    async fn post(
+        &self,
+        url: &str,
+        secret: &str,
+        previous: Option<(&str, Timestamp)>,
+        id: &str,
+        kind: &str,
+        now: Timestamp,
+        body: Vec<u8>,
+    ) -> Result<u16, String> {
+        let signed =
+            signature(secret, previous, id, now, &body).ok_or("the stored secret can't sign: rotate it")?;
+        let headers = [
+            ("content-type", kind.to_owned()),
+            (
+                "user-agent",
+                concat!("forewarn/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ),
+            ("webhook-id", id.to_owned()),
+            (
+                "webhook-timestamp",
+                now.micros().div_euclid(1_000_000).to_string(),
+            ),
+            ("webhook-signature", signed),
+        ];
+        self.caller
+            .post(url, &headers, body)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    async fn message(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        report: &mut Report,
+    ) -> Result<(), sqlx::Error> {
+        let mut tx = self.pool.begin().await?;
+        act_for(&mut tx, tenant).await?;
+        let messages = notification::claim(&mut tx, tenant, now, now + LEASE).await?;
+        tx.commit().await?;
+        for message in messages {
+            let result = self.send(&message, now).await;
+            match &result {
+                Ok(()) => report.sent += 1,
+                Err(error) => {
+                    report.unsent += 1;
+                    tracing::warn!(rule = %message.rule, error, "a message was not sent, it is tried again");
+                }
+            }
+            let result_name = if result.is_ok() { "sent" } else { "failed" };
+            metrics::counter!("forewarn_api_messages_total", "result" => result_name).increment(1);
+            let mut tx = self.pool.begin().await?;
+            act_for(&mut tx, tenant).await?;
+            notification::settle(&mut tx, &message.ids, result.err().as_deref(), now).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, message: &notification::Message, now: Timestamp) -> Result<(), String> {
+        let (subject, text) = models::notification::message(&message.lines);
+        if message.channel == "email" {
+            let mailer = self
+                .mailer
+                .as_ref()
+                .ok_or("no mail server is configured (api.outbound.mail.host)")?;
+            return mailer
+                .send(&message.recipient, &subject, text)
+                .await
+                .map_err(|error| format!("{error:#}"));
+        }
+        let url = message.webhook_url.as_deref().ok_or("the rule has no URL")?;
+        let secret = message
+            .webhook_secret
+            .as_deref()
+            .ok_or("the rule has no secret")?;
+        let id = message.ids.first().map(ToString::to_string).unwrap_or_default();
+        let lines: Vec<_> = message
+            .lines
+            .iter()
+            .map(|(severity, line)| json!({ "severity": severity, "line": line }))
+            .collect();
+        let body = json!({ "type": "notification", "timestamp": now,
+                           "data": { "to": message.recipient, "subject": subject, "text": text, "lines": lines } });
+        let body = body.to_string().into_bytes();
+        match self
+            .post(url, secret, None, &id, "application/json", now, body)
+            .await?
+        {
+            200..300 => Ok(()),
+            status => Err(format!("it answered {status}")),
+        }
+    }
+
+    /// Drops what is older than it is kept.
+    ///
+    /// # Errors
+    /// When the database does.
+    pub async fn prune(&self, now: Timestamp) -> Result<u64, sqlx::Error> {
+        let mut gone = 0;
+        for tenant in webhook::tenants(&mut *self.pool.acquire().await?).await? {
+            let mut tx = self.pool.begin().await?;
+            act_for(&mut tx, tenant).await?;
+            gone += webhook::prune(&mut tx, tenant, now.plus_seconds(-self.keep)).await?;
+            tx.commit().await?;
+        }
+        Ok(gone)
+    }
+}
+
+/// Sends until `shutdown`.
+///
+/// # Errors
+/// A wrong configuration; errors of the database that trying again can't mend.
+pub async fn run(config: Outbound, pool: PgPool, shutdown: CancellationToken) -> anyhow::Result<()> {
+    if !config.enabled {
+        shutdown.cancelled().await;
+        return Ok(());
+    }
+    let sender = Sender::new(&config, pool.clone())?;
+    let every = Duration::from_secs_f64(config.every_s);
+    let mut listener: Option<PgListener> = None;
+    let mut pruned: Option<Instant> = None;
+    while !shutdown.is_cancelled() {
+        if listener.is_none() {
+            listener = listen(&pool).await;
+        }
+        let work = async {
+            let report = sender.pass(Timestamp::now()).await?;
+            if pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
+                let gone = sender.prune(Timestamp::now()).await?;
+                tracing::debug!(gone, "old events pruned");
+                pruned = Some(Instant::now());
+            }
+            Ok::<_, sqlx::Error>(report)
+        };
+        // A call may take its time: a shutdown doesn't wait for it, the lease brings it back.
+        let result = tokio::select! {
+            result = work => result,
+            () = shutdown.cancelled() => break,
+        };
+        match result {
+            Ok(report) if report != Report::default() => tracing::debug!(?report, "outbound pass"),
+            Ok(_) => {}
+            Err(error) if is_retryable(&error) => {
+                tracing::warn!(%error, "an outbound pass failed, trying again");
+                metrics::counter!("forewarn_api_outbound_failures_total").increment(1);
+                listener = None;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        wait(listener.as_mut(), every, &shutdown).await;
+    }
+    Ok(())
+}
+
+async fn listen(pool: &PgPool) -> Option<PgListener> {
+    let mut listener = match PgListener::connect_with(pool).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::warn!(%error, "can't listen for news, the timer goes on alone");
+            return None;
+        }
+    };
+    listener.listen(outbox::WAKE).await.ok().map(|()| listener)
+}
+
+async fn wait(listener: Option<&mut PgListener>, every: Duration, shutdown: &CancellationToken) {
+    let news = async {
+        match listener {
+            Some(listener) => {
+                // An error here is a lost connection: the pass after it finds out.
+                let _ = listener.recv().await;
+                tokio::time::sleep(SETTLE).await;
+                while listener.next_buffered().is_some() {}
+            }
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = news => {}
+        () = tokio::time::sleep(every) => {}
+        () = shutdown.cancelled() => {}
+    }
+}
