@@ -81,13 +81,19 @@ browser_tests() (
 
 # Whether the demo's own tenant has assessed assets, alarms and tickets by now.
 demo_shows() {
-    local base=$1 signin=$2 token path
-    token=$(curl -fs "$base/v1/sign-in" -H 'content-type: application/json' \
-        -d "{\"email\":\"$(json_text email "$signin")\",\"password\":\"$(json_text password "$signin")\"}" |
-        sed -nE 's/.*"token":"([^"]*)".*/\1/p') || return 1
-    for path in 'assets?health_below=101' 'alarms?state=all' tickets; do
-        curl -fs "$base/v1/$path" -H "Authorization: Bearer $token" | grep -q '"data":\[{' || return 1
-    done
+    FOREWARN_URL=$1 FOREWARN_EMAIL=$(json_text email "$2") FOREWARN_PASSWORD=$(json_text password "$2") node --input-type=module -e '
+        const { FOREWARN_URL: base, FOREWARN_EMAIL: email, FOREWARN_PASSWORD: password } = process.env;
+        const ask = async (path, init) => {
+            const reply = await fetch(`${base}/v1/${path}`, init);
+            if (!reply.ok) process.exit(1);
+            return reply.json();
+        };
+        const body = JSON.stringify({ email, password });
+        const { token } = await ask("sign-in", { method: "POST", headers: { "content-type": "application/json" }, body });
+        for (const path of ["assets?health_below=101", "alarms?state=all", "tickets"]) {
+            const { data } = await ask(path, { headers: { authorization: `Bearer ${token}` } });
+            if (data.length === 0) process.exit(1);
+        }' 2>/dev/null
 }
 
 # The first port from the given one on that nobody listens on.
