@@ -38,7 +38,8 @@ pub async fn procedures(
     connection: &mut PgConnection,
     asset: Option<AssetId>,
 ) -> Result<Vec<ProcedureRow>, sqlx::Error> {
-    let rows: Vec<(ProcedureId, AssetId, String, Json<Vec<Point>>, bool)> = sqlx::query_as(
+    type Row = (ProcedureId, AssetId, String, Json<Vec<Point>>, bool);
+    let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, asset_id, name, points, enabled FROM loto_procedure
          WHERE $1::uuid IS NULL OR asset_id = $1 ORDER BY asset_id, name LIMIT 1000",
     )

@@ -32,12 +32,15 @@ pub enum CalendarError {
     NeverOpen,
 }
 
+/// The open hours of one weekday, from and to; `None` = to midnight.
+type OpenHours = Vec<(Time, Option<Time>)>;
+
 /// Working hours of a site.
 #[derive(Clone, Debug)]
 pub struct Calendar {
     zone: TimeZone,
     /// By weekday from Monday; `None` = always.
-    week: Option<[Vec<(Time, Option<Time>)>; 7]>,
+    week: Option<[OpenHours; 7]>,
     holidays: BTreeSet<Date>,
 }
 
@@ -55,7 +58,7 @@ impl Calendar {
     /// Names the zone, day or time that can't be used.
     pub fn new(zone: &str, week: &Week, holidays: &[Day]) -> Result<Self, CalendarError> {
         let found = TimeZone::get(zone).map_err(|_| CalendarError::NoSuchZone(zone.to_owned()))?;
-        let mut days: [Vec<(Time, Option<Time>)>; 7] = Default::default();
+        let mut days: [OpenHours; 7] = Default::default();
         for (day, pairs) in week {
             let index = DAYS
                 .iter()

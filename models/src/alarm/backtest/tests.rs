@@ -92,7 +92,7 @@ fn an_alarm_that_outlasts_the_cool_down_makes_its_ticket_and_one_that_is_raised_
         cool_down_h: 2.0,
         ..Policy::default()
     };
-    let values = (0..DAY).map(|index| if index < 100 || index >= 600 { 12.0 } else { 5.0 });
+    let values = (0..DAY).map(|index| if !(100..600).contains(&index) { 12.0 } else { 5.0 });
     let report = run(&rule(), policy, values);
     assert_eq!((report.fired, report.tickets), (2, 2));
     assert_eq!(report.firings[1].cleared_at, None);
