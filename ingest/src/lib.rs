@@ -36,6 +36,7 @@ pub mod writer;
 use codec::intake::Intake;
 use config::Config;
 use front_door::auth::Passwords;
+use front_door::clock::Clocks;
 use front_door::limits::Admission;
 use front_door::quota::Quotas;
 use front_door::{Door, hub::Hub, listener, tls};
@@ -73,6 +74,8 @@ pub async fn run(
             to_gateways.tell(gateway, topic, payload);
         }),
     )));
+    let clocks = Clocks::default();
+    supervisor.spawn("clocks", clocks.clone().keep(pool.clone(), shutdown.clone()));
     let door = Arc::new(Door {
         intake: intake.clone(),
         bytes: Arc::new(Semaphore::new(config.limits.in_flight_bytes)),
@@ -82,6 +85,7 @@ pub async fn run(
         config: config.clone(),
         quotas: Quotas::default(),
         passwords: Passwords::new(config.limits.password_checks),
+        clocks: clocks.clone(),
         writers,
     });
     let admission = Admission::new(config.limits.max_connections, config.limits.max_unauthenticated);

@@ -102,6 +102,22 @@ pub fn topic(tenant: &str, gateway: &str, kind: &str) -> String {
     format!("{PREFIX}/{tenant}/{gateway}/{kind}")
 }
 
+/// Whether `text` is an MQTT topic filter: a wildcard fills a level, `#` is the last one
+/// ([MQTT-4.7.1-1] to [MQTT-4.7.1-3]), and there is no NUL ([MQTT-4.7.3-2]).
+pub fn is_filter(text: &str) -> bool {
+    if text.is_empty() || text.contains('\0') {
+        return false;
+    }
+    let mut levels = text.split('/').peekable();
+    while let Some(level) = levels.next() {
+        let wild = level.contains(['+', '#']);
+        if wild && level.len() > 1 || level == "#" && levels.peek().is_some() {
+            return false;
+        }
+    }
+    true
+}
+
 /// Readings of one gateway, numbered.
 ///
 /// `epoch` changes when a spool is made anew; `seq` counts batches from 1 inside it; `floor` is the

@@ -88,6 +88,16 @@ pub struct GatewayDetail {
     #[serde(flatten)]
     gateway: Gateway,
     credentials: Vec<Credential>,
+    /// `null` until the gateway has sent a native batch.
+    clock: Option<Clock>,
+}
+
+/// How far a gateway's own clock is off.
+#[derive(Serialize, ToSchema)]
+pub struct Clock {
+    /// Seconds ahead of the server's clock, negative = behind; short of it by the fastest way of a message.
+    ahead_s: f64,
+    measured_at: Timestamp,
 }
 
 /// How a gateway signs in to MQTT.
@@ -160,7 +170,17 @@ async fn get(
         .into_iter()
         .map(Into::into)
         .collect();
-    Ok(Json(GatewayDetail { gateway, credentials }))
+    let clock = register::gateway_clock(tenant.db(), id)
+        .await?
+        .map(|(ahead_us, measured_at)| Clock {
+            ahead_s: ahead_us as f64 / 1e6,
+            measured_at,
+        });
+    Ok(Json(GatewayDetail {
+        gateway,
+        credentials,
+        clock,
+    }))
 }
 
 fn is_slug(text: &str) -> bool {
@@ -225,6 +245,50 @@ async fn create(mut command: Command<IngestWrite, NewGateway>) -> Result<Respons
 #[serde(deny_unknown_fields)]
 pub struct WantedCredential {
     expires_at: Option<Timestamp>,
+    /// For a device that can't hold a long random secret: 12 characters or more. Left out = a random
+    /// secret is made.
+    #[schema(format = Password)]
+    password: Option<String>,
+    /// MQTT topic filters of the tenant that it may publish to beside the gateway's own topics.
+    #[serde(default)]
+    #[schema(example = json!(["fw/v1/demo/line-1/command/#"]))]
+    publish_filters: Vec<String>,
+    /// The same for subscribing.
+    #[serde(default)]
+    subscribe_filters: Vec<String>,
+    /// All other credentials of the gateway end then: time enough to bring the new one to it.
+    retire_others_at: Option<Timestamp>,
+}
+
+impl WantedCredential {
+    fn check(&self) -> Result<(), Problem> {
+        let now = Timestamp::now();
+        for (pointer, at) in [
+            ("/expires_at", self.expires_at),
+            ("/retire_others_at", self.retire_others_at),
+        ] {
+            if at.is_some_and(|at| at <= now) {
+                return Err(Problem::field(pointer, "a moment in the future"));
+            }
+        }
+        let length = self
+            .password
+            .as_ref()
+            .map_or(12, |password| password.chars().count());
+        if !(12..=256).contains(&length) {
+            return Err(Problem::field("/password", "12 to 256 characters"));
+        }
+        for (pointer, filters) in [
+            ("/publish_filters", &self.publish_filters),
+            ("/subscribe_filters", &self.subscribe_filters),
+        ] {
+            let good = |filter: &String| filter.len() <= 1024 && models::wire::is_filter(filter);
+            if filters.len() > 32 || !filters.iter().all(good) {
+                return Err(Problem::field(pointer, "at most 32 MQTT topic filters"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Add a credential; the older ones stay valid until they are revoked.
@@ -236,18 +300,41 @@ async fn add_credential(
     mut command: Command<IngestWrite, WantedCredential>,
 ) -> Result<Response, Problem> {
     let gateway = one(command.db(), id).await?;
-    let (tenant, expires_at) = (command.principal().tenant, command.body.expires_at);
-    if expires_at.is_some_and(|at| at <= Timestamp::now()) {
-        return Err(Problem::field("/expires_at", "a moment in the future"));
+    command.body.check()?;
+    let tenant = command.principal().tenant;
+    let (secret, chosen) = match command.body.password.clone() {
+        Some(password) => {
+            let secret = Secret::given(password.clone());
+            // Some tens of milliseconds by intention: not on a thread that serves others.
+            let hashed = tokio::task::spawn_blocking(move || crate::auth::password::hash(&password)).await;
+            let hash = hashed.map_err(anyhow::Error::from).flatten().map_err(|error| {
+                tracing::error!(error = format!("{error:#}"), "a password can't be hashed");
+                Problem::new(Kind::Internal, "the password can't be kept")
+            })?;
+            (secret, Some(hash))
+        }
+        None => (Secret::generate(SecretKind::Gateway), None),
+    };
+    let new = register::NewGatewayCredential {
+        secret_hash: chosen.is_none().then(|| secret.hash()),
+        password_hash: chosen,
+        publish_filters: command.body.publish_filters.clone(),
+        subscribe_filters: command.body.subscribe_filters.clone(),
+        expires_at: command.body.expires_at,
+    };
+    let credential = register::add_gateway_credential(command.db(), tenant, id, &new).await?;
+    if let Some(at) = command.body.retire_others_at {
+        register::retire_other_credentials(command.db(), id, credential, at).await?;
     }
-    let secret = Secret::generate(SecretKind::Gateway);
-    let credential =
-        register::create_gateway_credential(command.db(), tenant, id, secret.hash(), expires_at).await?;
     command
         .audit(
             "gateway.credential_create",
             &credential.to_string(),
-            &json!({ "gateway": id }),
+            &json!({
+                "gateway": id,
+                "publish_filters": new.publish_filters,
+                "subscribe_filters": new.subscribe_filters,
+            }),
         )
         .await?;
     let (_, tenant_slug, _) = overview::current_tenant(command.db()).await?;

@@ -33,6 +33,7 @@ mod people;
 mod plans;
 mod predictions;
 pub(crate) mod prometheus;
+mod provision;
 mod retention;
 mod rule_backtest;
 mod rules;
@@ -77,6 +78,7 @@ pub fn all() -> OpenApiRouter<App> {
         .merge(meters::routes())
         .merge(plans::routes())
         .merge(gateways::routes())
+        .merge(provision::routes())
         .merge(ledger::routes())
         .merge(dead_letters::routes())
         .merge(model_versions::routes())

@@ -94,7 +94,7 @@ pub struct Me {
     tenants: Vec<MembershipView>,
 }
 
-fn address(app: &App, headers: &HeaderMap, peer: SocketAddr) -> String {
+pub(super) fn address(app: &App, headers: &HeaderMap, peer: SocketAddr) -> String {
     let forwarded = headers
         .get("x-forwarded-for")
         .filter(|_| app.config().trust_forwarded_for)

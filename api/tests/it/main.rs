@@ -14,6 +14,7 @@ mod pages;
 mod plant;
 mod problems;
 mod prometheus;
+mod provision;
 mod session;
 mod stream;
 mod tickets;

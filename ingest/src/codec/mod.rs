@@ -81,6 +81,8 @@ pub struct Reject {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decoded {
     pub envelope: Option<Envelope>,
+    /// The gateway's clock when the batch was made, microseconds; `None` = it didn't say.
+    pub sent_at: Option<i64>,
     pub columns: Vec<NamedColumn>,
     pub events: Vec<NamedEvent>,
     pub rejects: Vec<Reject>,

@@ -43,6 +43,7 @@ pub fn decode(payload: &[u8]) -> Result<Decoded, Undecodable> {
             seq: batch.seq,
             floor: batch.floor,
         }),
+        sent_at: (batch.sent_at != 0).then_some(batch.sent_at),
         columns,
         events,
         rejects: Vec::new(),

@@ -31,14 +31,19 @@ pub struct Identity {
     pub gateway: Option<Arc<Gateway>>,
     pub credential: Option<CredentialId>,
     pub grants: Arc<Grants>,
+    /// SHA-256 of a claim code that was shown: it may ask for its credential and nothing else.
+    pub claim: Option<[u8; 32]>,
 }
 
 impl Identity {
     /// Whose client ids these are.
     pub fn owner(&self) -> Uuid {
-        self.gateway
-            .as_ref()
-            .map_or(Uuid::nil(), |gateway| gateway.id.uuid())
+        match (&self.gateway, &self.claim) {
+            (Some(gateway), _) => gateway.id.uuid(),
+            // Whoever holds the same code is the same client.
+            (None, Some(claim)) => Uuid::from_bytes(std::array::from_fn(|i| claim[i])),
+            (None, None) => Uuid::nil(),
+        }
     }
 }
 
@@ -49,7 +54,13 @@ pub enum Destination {
     Writer(Arc<Gateway>, Format),
     /// Whoever subscribed; with its full name.
     Subscribers(String),
+    /// A claim code's holder asks for its credential.
+    Claim([u8; 32]),
 }
+
+/// Where the holder of a claim code asks, and where it is answered.
+pub const CLAIM_REQUEST: &str = "fw/v1/provision/request";
+pub const CLAIM_RESPONSE: &str = "fw/v1/provision/response";
 
 /// Why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +111,12 @@ fn reserved(topic: &str) -> bool {
 pub fn publish(identity: &Identity, topic: &str) -> Result<Destination, Denied> {
     if topic.is_empty() || topic.contains(['+', '#', '\0']) {
         return Err(Denied::Invalid);
+    }
+    if let Some(claim) = identity.claim {
+        return match topic {
+            CLAIM_REQUEST => Ok(Destination::Claim(claim)),
+            _ => Err(Denied::Right("not_claimed_yet")),
+        };
     }
     if let Some(gateway) = &identity.gateway
         && let Some(rest) = below(gateway, topic)
@@ -220,6 +237,7 @@ mod tests {
                 publish: own(publish),
                 subscribe: own(subscribe),
             }),
+            claim: None,
         }
     }
 
@@ -228,6 +246,7 @@ mod tests {
         match publish(identity, topic) {
             Ok(Destination::Writer(_, format)) => Ok(format!("{format:?}")),
             Ok(Destination::Subscribers(name)) => Ok(name),
+            Ok(Destination::Claim(_)) => Ok("claim".into()),
             Err(denied) => Err(denied.reason()),
         }
     }
@@ -369,7 +388,20 @@ mod tests {
                 publish: vec!["#".into()],
                 subscribe: vec!["#".into()],
             }),
+            claim: None,
         };
+        let claimant = Identity {
+            space: Space::Claims,
+            grants: Arc::new(Grants {
+                publish: Vec::new(),
+                subscribe: vec![CLAIM_RESPONSE.into()],
+            }),
+            claim: Some([7; 32]),
+            ..anonymous.clone()
+        };
+        assert_eq!(way(&claimant, CLAIM_REQUEST), Ok("claim".into()));
+        assert_eq!(way(&claimant, "a/b"), Err("not_claimed_yet"));
+        assert!(subscribe(&claimant, CLAIM_RESPONSE).is_ok() && subscribe(&claimant, "#").is_err());
         assert_eq!(way(&anonymous, "a/b"), Ok("a/b".into()));
         assert_eq!(way(&anonymous, "fw/v1/me/batch"), Err("foreign_topic"));
         assert_eq!(way(&anonymous, "fw/v1/acme/line-1/json/x"), Err("foreign_topic"));

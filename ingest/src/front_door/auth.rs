@@ -1,5 +1,5 @@
 //! Who is at the door: user name `{tenant}/{gateway}` and one of the gateway's secrets or passwords,
-//! or a client certificate that names the gateway.
+//! or a client certificate that names the gateway, or `claim` and a one-time code.
 //!
 //! Several credentials of one gateway are valid side by side, each until it expires or is revoked:
 //! that is how they are rotated without an interruption. A secret of 256 random bits is compared with
@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::Door;
-use super::acl::{Grants, Identity};
+use super::acl::{CLAIM_RESPONSE, Grants, Identity};
 use super::certificate;
 use super::hub::Space;
 use super::quota::Rates;
@@ -46,6 +46,7 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.gateway {
             Some(gateway) => write!(f, "{}", gateway.id),
+            None if self.claim.is_some() => f.write_str("claim"),
             None => f.write_str("anonymous"),
         }
     }
@@ -60,6 +61,7 @@ pub(crate) async fn check(
 ) -> Result<Identity, AuthError> {
     let named = peer.certificate.as_deref().and_then(certificate::gateway);
     match (login.filter(|(user, _)| !user.is_empty()), named) {
+        (Some((user, code)), _) if user == CLAIM_USER => by_claim(door, &code).await,
         (Some((user, secret)), named) => {
             let identity = by_secret(door, &user, &secret).await?;
             // A certificate that names a gateway opens that one only.
@@ -85,10 +87,32 @@ pub(crate) async fn check(
                     publish: anonymous.publish.clone(),
                     subscribe: anonymous.subscribe.clone(),
                 }),
+                claim: None,
             }),
             None => Err(AuthError::Anonymous),
         },
     }
+}
+
+/// The user name of who has a claim code for a password.
+const CLAIM_USER: &str = "claim";
+
+async fn by_claim(door: &Door, code: &str) -> Result<Identity, AuthError> {
+    let hash: [u8; 32] = Sha256::digest(code.trim().as_bytes()).into();
+    let mut connection = door.pool.acquire().await?;
+    if !registry::claim_is_open(&mut connection, &hash).await? {
+        return Err(AuthError::Wrong);
+    }
+    Ok(Identity {
+        space: Space::Claims,
+        gateway: None,
+        credential: None,
+        grants: Arc::new(Grants {
+            publish: Vec::new(),
+            subscribe: vec![CLAIM_RESPONSE.to_owned()],
+        }),
+        claim: Some(hash),
+    })
 }
 
 /// PostgreSQL's text holds no NUL, and slugs are short.
@@ -171,6 +195,7 @@ fn admit(door: &Door, tenant: &str, gateway: &str, login: GatewayLogin) -> Ident
             publish: login.publish_filters,
             subscribe: login.subscribe_filters,
         }),
+        claim: None,
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `listener` | accepts; TLS, WebSocket |
 //! | `limits` | how many may come in, how fast |
+//! | `clock` | how far gateways' clocks are off |
 //! | `quota` | how fast a tenant may send |
 //! | `packet` | MQTT 3.1.1 and 5.0 as one set of packets |
 //! | `auth` | who is it |
@@ -31,6 +32,7 @@ use crate::writer::Payload;
 pub mod acl;
 pub mod auth;
 mod certificate;
+pub mod clock;
 pub mod hub;
 pub mod limits;
 pub(crate) mod listener;
@@ -51,6 +53,7 @@ pub(crate) struct Door {
     pub bytes: Arc<Semaphore>,
     pub quotas: quota::Quotas,
     pub passwords: auth::Passwords,
+    pub clocks: clock::Clocks,
     pub stop: CancellationToken,
 }
 

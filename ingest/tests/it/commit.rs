@@ -133,8 +133,10 @@ async fn a_database_connection_that_is_killed_loses_and_doubles_nothing() {
         let id = client
             .publish("fw/v1/me/batch", 1, batch(seq, 1, seq as i64 * 100, 20))
             .await;
-        // Each time at another moment of the transaction: before it, at its start, in COPY, in COMMIT.
-        tokio::time::sleep(Duration::from_millis(seq % 20)).await;
+        // Each time at another moment of the transaction: so many questions to the database later.
+        for _ in 0..seq % 20 {
+            service.number("SELECT count(*) FROM reading").await;
+        }
         killed += service
             .number(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

@@ -20,6 +20,8 @@ pub enum SecretKind {
     Gateway,
     /// `fwk_`: a bearer token of the HTTP API.
     ApiKey,
+    /// `fwc_`: becomes a gateway's credential, once.
+    Claim,
 }
 
 impl SecretKind {
@@ -27,6 +29,7 @@ impl SecretKind {
         match self {
             Self::Gateway => "fwg_",
             Self::ApiKey => "fwk_",
+            Self::Claim => "fwc_",
         }
     }
 }

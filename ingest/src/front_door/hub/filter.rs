@@ -1,19 +1,6 @@
 //! Topic names and filters ([MQTT-4.7]).
 
-/// [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.1-3]: a wildcard fills a level, `#` is the last one.
-pub fn valid(filter: &str) -> bool {
-    if filter.is_empty() || filter.contains('\0') {
-        return false;
-    }
-    let mut levels = filter.split('/').peekable();
-    while let Some(level) = levels.next() {
-        let wild = level.contains(['+', '#']);
-        if wild && level.len() > 1 || level == "#" && levels.peek().is_some() {
-            return false;
-        }
-    }
-    true
-}
+pub use models::wire::is_filter as valid;
 
 /// `$share/{group}/{filter}` as group and filter; `None` = not shared. A group has a name without
 /// wildcards and a filter behind it ([MQTT-4.8.2-1], [MQTT-4.8.2-2]).
@@ -128,6 +115,7 @@ mod tests {
 
     proptest! {
         /// The meaning of `covers`: no topic gets through the wanted filter that the granted one holds back.
+        #[test]
         #[test]
         fn what_is_covered_matches_nothing_more(
             granted in "(a|b|\\+)(/(a|b|\\+)){0,3}(/#)?", wanted in "(a|b|\\+)(/(a|b|\\+)){0,3}(/#)?",

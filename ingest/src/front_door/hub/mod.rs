@@ -540,6 +540,18 @@ impl Hub {
         drop(self.publish(Space::Tenant(gateway.tenant), &message, false));
     }
 
+    /// Says a message to one session, if it subscribed to that. False = it didn't, or has no room.
+    pub fn tell_session(&self, session: &Arc<Session>, message: &Arc<Message>) -> bool {
+        let subscriptions: Vec<Arc<Subscription>> = session.with(|state| {
+            let all = state.subscriptions.values();
+            all.filter(|subscription| filter::matches(&subscription.filter, &message.topic))
+                .cloned()
+                .collect()
+        });
+        let matching: Vec<&Subscription> = subscriptions.iter().map(|one| &**one).collect();
+        !matching.is_empty() && push(session, &matching, message, false).is_ok()
+    }
+
     /// The credentials that open connections hold.
     pub fn credentials(&self) -> Vec<CredentialId> {
         let mut all = Vec::new();

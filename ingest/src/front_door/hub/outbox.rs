@@ -197,7 +197,7 @@ impl Outbox {
         self.finish(i)
     }
 
-    /// The client can't take this packet, it is larger than it said ([MQTT-3.1.2-28]).
+    /// The client can't take this packet, it is larger than it said ([MQTT-3.1.2-25] of 5.0).
     pub fn discard(&mut self, packet_id: u16) -> Option<Queued> {
         let i = self
             .in_flight

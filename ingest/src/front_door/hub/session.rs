@@ -21,6 +21,8 @@ pub enum Space {
     Tenant(TenantId),
     /// Of clients without a credential, where the configuration lets them in.
     Anonymous,
+    /// Of those who show a claim code and are nobody yet.
+    Claims,
 }
 
 /// Whose session it is: a client id means something only together with its credential's gateway.

@@ -226,6 +226,7 @@ mod tests {
     proptest! {
         /// The tree finds what comparing each filter finds.
         #[test]
+        #[test]
         fn the_tree_agrees_with_the_definition(
             filters in prop::collection::vec("(a|b|\\$s|\\+)(/(a|b|\\+)){0,3}(/#)?|#", 0..12),
             topic in "(a|b|\\$s)(/(a|b|)){0,4}",

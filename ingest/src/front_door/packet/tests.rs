@@ -338,6 +338,7 @@ proptest! {
 
     /// What we write down can be read by rumqttc, with every property.
     #[test]
+    #[test]
     fn publishes_are_read_as_they_were_written(
         topic in "[a-z/]{1,20}", payload in prop::collection::vec(any::<u8>(), 0..300), qos in 0_u8..3,
         expiry in prop::option::of(any::<u32>()), user in prop::collection::vec(("[a-z]{0,3}", "[a-z]{0,200}"), 0..3),

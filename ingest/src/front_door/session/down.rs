@@ -190,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         let before = self.output.len();
         self.say(ToClient::Publish(Box::new(down)));
         if self.output.len() == before {
-            // [MQTT-3.1.2-28]: too large for the client counts as sent.
+            // [MQTT-3.1.2-25] of 5.0: too large for the client counts as sent.
             if new_alias.is_some() {
                 self.aliases_out.remove(&name);
             }

@@ -222,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             tracing::error!(%error, "a packet of ours can't be written");
             self.output.truncate(before);
         } else if self.output.len() - before > self.max_packet {
-            // [MQTT-3.1.2-27] of 5.0: what is too large for the client is not sent.
+            // [MQTT-3.1.2-24] of 5.0: what is too large for the client is not sent.
             self.output.truncate(before);
             match shorter {
                 // [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.14.2-3]

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use models::db::auth::{Secret, SecretKind};
+use models::db::registry;
+use models::id::CredentialId;
 use models::time::Timestamp;
 use models::wire::{Refusal, topic};
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{End, Held, Pending, Session, told};
 use crate::codec::{Decoded, Format};
@@ -53,6 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         match destination {
             Err(denied) => self.refuse(&publish, denied),
             Ok(Destination::Subscribers(name)) => self.to_subscribers(name, publish).await,
+            Ok(Destination::Claim(hash)) => self.claim(hash, publish).await,
             Ok(Destination::Writer(gateway, format)) => self.to_writer(gateway, format, publish).await,
         }
     }
@@ -212,6 +217,11 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             }),
             permit: Some(permit),
         });
+        for decoded in ready.iter().filter_map(|payload| payload.decoded.as_ref().ok()) {
+            if let Some(sent_at) = decoded.sent_at {
+                self.door.clocks.heard(&gateway, sent_at, received_at);
+            }
+        }
         let readings: usize = ready.iter().map(Payload::readings).sum();
         self.charge(&gateway, readings.max(1), bytes);
         for payload in ready {
@@ -219,6 +229,51 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
                 return Err(told(Goodbye::ShuttingDown));
             }
         }
+        Ok(())
+    }
+
+    /// Turns a claim code into a credential, once, and says it to who showed the code. The secret
+    /// exists in this answer only: when it gets lost, a new code is needed.
+    async fn claim(&mut self, hash: [u8; 32], publish: Publish) -> Result<(), End> {
+        self.flush().await?;
+        let secret = Secret::generate(SecretKind::Gateway);
+        let claiming = async {
+            let mut connection = self.door.pool.acquire().await?;
+            registry::claim_gateway(&mut connection, &hash, CredentialId::new(), &secret.hash()).await
+        };
+        let answer = match timeout(self.door.config.connect_timeout(), claiming).await {
+            Ok(Ok(Some(claimed))) => {
+                tracing::info!(gateway = %claimed.gateway_id, "a claim code became a credential");
+                json!({
+                    "gateway": claimed.gateway_id,
+                    "username": format!("{}/{}", claimed.tenant_slug, claimed.gateway_slug),
+                    "password": secret.reveal(),
+                })
+            }
+            Ok(Ok(None)) => json!({ "error": "this code was used, withdrawn or is too old" }),
+            // Not acknowledged: it may ask again.
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a claim can't be written");
+                return Err(told(Goodbye::Error));
+            }
+            Err(_) => return Err(told(Goodbye::Error)),
+        };
+        let message = Arc::new(Message {
+            topic: acl::CLAIM_RESPONSE.to_owned(),
+            payload: answer.to_string().into(),
+            qos: 1,
+            ..Message::default()
+        });
+        if !self.door.hub.tell_session(&self.registered.session, &message) {
+            tracing::warn!("a claim code was used by a client that doesn't listen to the answer");
+        }
+        if publish.qos == 2 {
+            let id = publish.packet_id;
+            self.registered
+                .session
+                .with(|state| state.unreleased.insert(id, true));
+        }
+        self.pend_answered(&publish, PublishAnswer::Success, None);
         Ok(())
     }
 

@@ -82,6 +82,6 @@ async fn publish(door: &Door, identity: &Identity, from: u64, will: Will) {
                 }
             }
         }
-        Err(_) => metrics::refused_publish("will_not_allowed"),
+        Ok(Destination::Claim(_)) | Err(_) => metrics::refused_publish("will_not_allowed"),
     }
 }

@@ -78,6 +78,107 @@ pub async fn create_gateway_credential(
     Ok(id)
 }
 
+/// What a new credential is, beside its gateway.
+#[derive(Clone, Debug, Default)]
+pub struct NewGatewayCredential {
+    /// SHA-256 of a random secret, or …
+    pub secret_hash: Option<[u8; 32]>,
+    /// … argon2id of a password, as a PHC string.
+    pub password_hash: Option<String>,
+    /// Topic filters beside the gateway's own topics.
+    pub publish_filters: Vec<String>,
+    pub subscribe_filters: Vec<String>,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// # Errors
+/// When the gateway is not the tenant's.
+pub async fn add_gateway_credential(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    gateway: GatewayId,
+    new: &NewGatewayCredential,
+) -> Result<CredentialId, sqlx::Error> {
+    let id = CredentialId::new();
+    sqlx::query(
+        "INSERT INTO gateway_credential
+             (id, tenant_id, gateway_id, secret_hash, password_hash, publish_filters, subscribe_filters, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(id)
+    .bind(tenant)
+    .bind(gateway)
+    .bind(new.secret_hash.as_ref().map(|hash| &hash[..]))
+    .bind(&new.password_hash)
+    .bind(&new.publish_filters)
+    .bind(&new.subscribe_filters)
+    .bind(new.expires_at)
+    .execute(connection)
+    .await?;
+    Ok(id)
+}
+
+/// Lets every other credential of a gateway that is valid without an end, or longer, end at `at`: the
+/// second step of a rotation. Returns how many.
+///
+/// # Errors
+/// When the database does.
+pub async fn retire_other_credentials(
+    connection: &mut PgConnection,
+    gateway: GatewayId,
+    keep: CredentialId,
+    at: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query(
+        "UPDATE gateway_credential SET expires_at = $3
+         WHERE gateway_id = $1 AND id <> $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)",
+    )
+    .bind(gateway)
+    .bind(keep)
+    .bind(at)
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Makes a one-time code for a gateway.
+///
+/// # Errors
+/// When the gateway is not the tenant's.
+pub async fn create_gateway_claim(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    gateway: GatewayId,
+    code_hash: [u8; 32],
+    expires_at: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO gateway_claim (id, tenant_id, gateway_id, code_hash, expires_at) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(uuid::Uuid::now_v7())
+    .bind(tenant)
+    .bind(gateway)
+    .bind(&code_hash[..])
+    .bind(expires_at)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// How far a gateway's clock is ahead, microseconds, and when that was measured.
+///
+/// # Errors
+/// When the database does.
+pub async fn gateway_clock(
+    connection: &mut PgConnection,
+    gateway: GatewayId,
+) -> Result<Option<(i64, Timestamp)>, sqlx::Error> {
+    sqlx::query_as("SELECT ahead_us, measured_at FROM gateway_clock WHERE gateway_id = $1")
+        .bind(gateway)
+        .fetch_optional(connection)
+        .await
+}
+
 /// By gateway and hash, for a secret that is known beforehand.
 ///
 /// # Errors
