@@ -133,7 +133,9 @@ pub fn publish(identity: &Identity, topic: &str) -> Result<Destination, Denied> 
             Ok(Kind::State) => Ok(to_subscribers()),
             Ok(Kind::Committed | Kind::Error) => Err(Denied::Right("server_topic")),
             Err(_) if rest.starts_with("answer/") => Ok(to_subscribers()),
-            Err(_) if rest.starts_with("command/") => Err(Denied::Right("server_topic")),
+            Err(_) if rest == "command" || rest.starts_with("command/") => {
+                Err(Denied::Right("server_topic"))
+            }
             Err(_) => Ok(to_writer(Format::Unknown)),
         };
     }
@@ -313,7 +315,7 @@ mod tests {
         ] {
             assert_eq!(way(&gateway, foreign), Err("foreign_topic"), "{foreign}");
         }
-        for server in ["fw/v1/me/committed", "fw/v1/me/error", "fw/v1/me/command/x"] {
+        for server in ["fw/v1/me/committed", "fw/v1/me/error", "fw/v1/me/command"] {
             assert_eq!(way(&gateway, server), Err("server_topic"), "{server}");
         }
         assert_eq!(way(&gateway, "fw/v1/me/json/+"), Err("topic_invalid"));
@@ -323,6 +325,7 @@ mod tests {
     fn a_grant_opens_what_it_says_and_never_anothers_readings() {
         let dashboard = identity(&["#"], &["#"]);
         assert_eq!(way(&dashboard, "sensors/x"), Ok("sensors/x".into()));
+        assert!(way(&dashboard, "fw/v1/acme/line-2/command").is_ok());
         assert_eq!(
             way(&dashboard, "fw/v1/acme/line-2/command/restart"),
             Ok("fw/v1/acme/line-2/command/restart".into())
