@@ -56,18 +56,18 @@ async fn create_claim(
     Path(id): Path<GatewayId>,
     mut command: Command<IngestWrite, WantedClaim>,
 ) -> Result<Response, Problem> {
-    let now = Timestamp::now();
-    let expires_at = match command.body.expires_at {
-        Some(at) if at <= now => return Err(Problem::field("/expires_at", "a moment in the future")),
-        Some(at) => at,
-        None => now.plus_seconds(DEFAULT_LIFE_S),
-    };
     if overview::gateways(command.db(), Some(id), None, 1)
         .await?
         .is_empty()
     {
         return Err(Problem::not_found());
     }
+    let now = Timestamp::now();
+    let expires_at = match command.body.expires_at {
+        Some(at) if at <= now => return Err(Problem::field("/expires_at", "a moment in the future")),
+        Some(at) => at,
+        None => now.plus_seconds(DEFAULT_LIFE_S),
+    };
     let tenant = command.principal().tenant;
     let code = Secret::generate(SecretKind::Claim);
     register::create_gateway_claim(command.db(), tenant, id, code.hash(), expires_at).await?;
