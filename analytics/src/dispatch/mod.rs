@@ -132,6 +132,8 @@ pub struct DispatchReport {
     pub contended: u32,
     /// Signs looked at.
     pub looked_at: usize,
+    /// The soonest that an alarm will have lasted long enough to be judged.
+    pub next_in: Option<Duration>,
 }
 
 impl DispatchReport {
@@ -201,7 +203,13 @@ pub async fn pass(pool: &PgPool, config: &Config, now: Timestamp) -> anyhow::Res
         let page = sql::waiting_alarms(&mut *pool.acquire().await?, after, BATCH).await?;
         after = page.last().copied();
         for (_, id) in &page {
-            report.take(sign::alarm(pool, config, *id, now).await)?;
+            match sign::alarm(pool, config, *id, now).await {
+                Ok(sign::Judged::Early(wait)) => {
+                    report.next_in = Some(report.next_in.map_or(wait, |next| next.min(wait)));
+                }
+                Ok(sign::Judged::Done(outcome)) => report.take(Ok(outcome))?,
+                Err(error) => report.take(Err(error))?,
+            }
         }
         report.looked_at += page.len();
         if page.len() < BATCH as usize {
@@ -222,10 +230,10 @@ pub async fn pass(pool: &PgPool, config: &Config, now: Timestamp) -> anyhow::Res
     }
     for _ in 0..BATCH {
         match occurrence::next(pool, now).await {
-            Ok(false) => break,
-            Ok(true) => {
+            Ok(None) => break,
+            Ok(Some(outcome)) => {
                 report.looked_at += 1;
-                report.count(sql::Outcome::Created);
+                report.count(outcome);
             }
             Err(error) if somebody_else(&error) => report.contended += 1,
             Err(error) => return Err(error.into()),
@@ -280,7 +288,9 @@ pub async fn run_with(
                 if report.created + report.attached + report.cancelled > 0 || report.cases_closed > 0 {
                     tracing::info!(?report, "dispatched");
                 }
-                interval
+                report
+                    .next_in
+                    .map_or(interval, |next| next.clamp(SETTLE, interval))
             }
             Err(error) if error.downcast_ref::<sqlx::Error>().is_some_and(is_retryable) => {
                 tracing::warn!(

@@ -2,33 +2,44 @@
 
 use models::db::change::ChangeError;
 use models::db::dispatch::{self as sql, NewDecision, Outcome};
-use models::db::plan;
+use models::db::plan::{self, OccurrenceRow, PlanRow};
 use models::db::ticket::{self, Coding, NewTicket};
 use models::id::TicketId;
+use models::plan::OnPrediction;
 use models::ticket::{NewTask, Origin, Priority, Status};
 use models::time::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use super::ACTOR;
 
-/// Makes the ticket of the next due occurrence; `false` = there is none that nobody else has.
-pub(super) async fn next(pool: &PgPool, now: Timestamp) -> Result<bool, sqlx::Error> {
+/// Makes the ticket of the next due occurrence, or adds it to the one that is open for its cause; `None`
+/// = there is none that nobody else has.
+pub(super) async fn next(pool: &PgPool, now: Timestamp) -> Result<Option<Outcome>, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let Some(due) = plan::take_due(&mut tx, 1).await?.pop() else {
-        return Ok(false);
+        return Ok(None);
     };
     let Some(plan) = plan::get(&mut tx, due.plan_id).await? else {
-        return Ok(false);
+        return Ok(None);
     };
-    let tasks = match Vec::<NewTask>::deserialize(&plan.tasks) {
-        Ok(tasks) if !tasks.is_empty() => tasks,
-        Ok(_) => vec![NewTask::check(plan.name.clone())],
-        Err(error) => {
-            tracing::warn!(plan = %plan.id, %error, "the plan's tasks can't be read, its name stands for them");
-            vec![NewTask::check(plan.name.clone())]
-        }
+    let mut tasks = tasks_of(&plan.name, &plan.tasks);
+    for (name, more) in plan::absorbed_tasks(&mut tx, plan.id, due.id).await? {
+        tasks.extend(tasks_of(&name, &more));
+    }
+    if let Some((open, number)) = plan::open_ticket_of_cause(&mut tx, &plan).await? {
+        merge(&mut tx, &due, &plan, open, number, &tasks, now).await?;
+        tx.commit().await?;
+        return Ok(Some(Outcome::Attached));
+    }
+    // Alarms and predictions of the same cause come to this ticket then, and make no second one.
+    let case = match plan
+        .failure_mode_id
+        .filter(|_| plan.on_prediction != OnPrediction::Ignore)
+    {
+        Some(mode) => sql::open_case_of(&mut tx, plan.asset_id, mode).await?,
+        None => None,
     };
     let due_at = due.due_date.end(&plan.time_zone).unwrap_or_else(|error| {
         tracing::warn!(plan = %plan.id, %error, "the ticket has no due time");
@@ -37,7 +48,7 @@ pub(super) async fn next(pool: &PgPool, now: Timestamp) -> Result<bool, sqlx::Er
     let new = NewTicket {
         tenant: due.tenant_id,
         asset: plan.asset_id,
-        case: None,
+        case,
         occurrence: Some(due.id),
         failure_mode: plan.failure_mode_id,
         origin: Origin::Plan,
@@ -51,9 +62,12 @@ pub(super) async fn next(pool: &PgPool, now: Timestamp) -> Result<bool, sqlx::Er
     };
     let ticket = ticket::create(&mut tx, &new, ACTOR).await?.id();
     plan::set_ticket(&mut tx, due.id, ticket).await?;
+    if let Some(case) = case {
+        sql::follow_predictions(&mut tx, case, ticket, now).await?;
+    }
     let decision = NewDecision {
         tenant: due.tenant_id,
-        case: None,
+        case,
         asset: plan.asset_id,
         subject: due.id.to_string(),
         outcome: Outcome::Created,
@@ -63,7 +77,53 @@ pub(super) async fn next(pool: &PgPool, now: Timestamp) -> Result<bool, sqlx::Er
     };
     sql::record(&mut tx, &decision, now).await?;
     tx.commit().await?;
-    Ok(true)
+    Ok(Some(Outcome::Created))
+}
+
+/// A plan's tasks; its name stands for them where it has none.
+fn tasks_of(name: &str, tasks: &serde_json::Value) -> Vec<NewTask> {
+    match Vec::<NewTask>::deserialize(tasks) {
+        Ok(tasks) if !tasks.is_empty() => tasks,
+        Ok(_) => vec![NewTask::check(name.to_owned())],
+        Err(error) => {
+            tracing::warn!(plan = name, %error, "the plan's tasks can't be read, its name stands for them");
+            vec![NewTask::check(name.to_owned())]
+        }
+    }
+}
+
+/// The cause has a ticket that nobody has begun: the plan's work becomes part of it.
+async fn merge(
+    connection: &mut PgConnection,
+    due: &OccurrenceRow,
+    plan: &PlanRow,
+    open: TicketId,
+    number: i32,
+    tasks: &[NewTask],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    for task in tasks {
+        match ticket::add_task(connection, open, task, ACTOR).await {
+            Ok(_) | Err(ChangeError::NotFound | ChangeError::Stale { .. } | ChangeError::Refused(_)) => {}
+            Err(ChangeError::Database(error)) => return Err(error),
+        }
+    }
+    plan::merge_into_ticket(connection, due.id, open).await?;
+    let decision = NewDecision {
+        tenant: due.tenant_id,
+        case: None,
+        asset: plan.asset_id,
+        subject: due.id.to_string(),
+        outcome: Outcome::Attached,
+        ticket: Some(open),
+        reason: format!(
+            "“{}” is due on {} and works against the cause of ticket #{number}, which nobody has begun: its tasks were added there.",
+            plan.name, due.due_date
+        ),
+        facts: json!({ "plan_id": plan.id, "sequence": due.sequence, "trigger": due.trigger, "missed": due.missed }),
+    };
+    sql::record(connection, &decision, now).await?;
+    Ok(())
 }
 
 /// Cancels the ticket of an occurrence that a later one has superseded, unless work has begun.

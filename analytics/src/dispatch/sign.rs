@@ -17,28 +17,38 @@ use sqlx::{PgConnection, PgPool};
 use super::policy::{AlarmFacts, is_too_early, judge, judge_alone};
 use super::{ACTOR, Config};
 
-/// Decides on one alarm; `None` when somebody else has it, it is too early, or the decision was
-/// written before.
+/// What came of a look at an alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// It has to last so much longer to be judged.
+    Early(Duration),
+    /// `None` when somebody else has it, or the decision was written before.
+    Done(Option<Outcome>),
+}
+
+/// Decides on one alarm.
 pub(super) async fn alarm(
     pool: &PgPool,
     config: &Config,
     id: AlarmId,
     now: Timestamp,
-) -> Result<Option<Outcome>, sqlx::Error> {
+) -> Result<Judged, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let Some(sign) = sql::take_alarm(&mut tx, id).await? else {
-        return Ok(None);
+        return Ok(Judged::Done(None));
     };
     let alone = facts(&sign, &[], now);
     if is_too_early(&alone, config) {
-        return Ok(None);
+        let left_s = config.group_wait_s - now.seconds_since(sign.active_at);
+        let left = Duration::try_from_secs_f64(left_s.max(0.0)).unwrap_or_default();
+        return Ok(Judged::Early(left));
     }
     if let Some(verdict) = judge_alone(&alone, config) {
         sql::settle_alarm(&mut tx, id, None, verdict.last_word, now).await?;
         let decision = decision(&sign, None, verdict.outcome, None, verdict.reason);
         let new = sql::record(&mut tx, &decision, now).await?;
         tx.commit().await?;
-        return Ok(new.then_some(verdict.outcome));
+        return Ok(Judged::Done(new.then_some(verdict.outcome)));
     }
     let case = match sign.case_id {
         Some(case) => case,
@@ -81,7 +91,7 @@ pub(super) async fn alarm(
     let decision = decision(&sign, Some(case), verdict.outcome, ticket, verdict.reason);
     let new = sql::record(&mut tx, &decision, now).await?;
     tx.commit().await?;
-    Ok(new.then_some(verdict.outcome))
+    Ok(Judged::Done(new.then_some(verdict.outcome)))
 }
 
 fn facts<'a>(sign: &'a AlarmSign, related: &'a [Related], now: Timestamp) -> AlarmFacts<'a> {

@@ -5,7 +5,7 @@ use models::db::testing::TestDatabase;
 use models::db::ticket::{Coding, TaskResult, complete_task, tasks, transition};
 use models::db::{Role, act_for};
 use models::id::TicketId;
-use models::meter::{Entry, Source};
+use models::meter::{Entered, Line, Source};
 use models::plan::{Basis, OccurrenceStatus, OpenInstance};
 use models::ticket::Status;
 
@@ -60,6 +60,10 @@ async fn plan(pool: &PgPool, plant: &Plant, machine: Machine, change: impl FnOnc
         lead_units: 0.0,
         tolerance_pct: 0.0,
         open_instance: OpenInstance::Skip,
+        calendar: models::plan::Calendar::default(),
+        on_prediction: models::plan::OnPrediction::default(),
+        parent_id: None,
+        absorb_days: 7,
         anchor_date: "2025-06-15".parse().unwrap(),
         anchor_units: 0.0,
         priority: models::ticket::Priority::High,
@@ -294,8 +298,13 @@ async fn people_enter_and_void_readings_of_their_own_meters() {
     let mut tx = api.begin().await.unwrap();
     act_for(&mut tx, plant.tenant).await.unwrap();
     let at = |hours: f64| start().plus_seconds(hours * HOUR);
+    let now = at(100.0);
     let enter = async |tx: &mut sqlx::PgConnection, hours: f64, total: f64| {
-        sql::enter_reading(tx, id, at(hours), Entry::Absolute(total), false, "usr_x").await
+        let line = Line {
+            at: at(hours),
+            entered: Entered::Absolute(total),
+        };
+        sql::change_reading(tx, id, &sql::Change::Add(line), false, "usr_x", now).await
     };
     assert_eq!(enter(&mut tx, 0.0, 100.0).await.unwrap().total, 100.0);
     assert_eq!(enter(&mut tx, 24.0, 110.0).await.unwrap().total, 110.0);
@@ -304,12 +313,29 @@ async fn people_enter_and_void_readings_of_their_own_meters() {
         110.0,
         "the same again is no error"
     );
-    assert!(enter(&mut tx, 48.0, 90.0).await.is_err());
+    let backwards = enter(&mut tx, 48.0, 90.0).await.unwrap_err().to_string();
     assert!(
-        !sql::void_last(&mut tx, id, at(0.0)).await.unwrap(),
-        "only the newest"
+        backwards.contains("backwards") && backwards.contains("exchange"),
+        "{backwards}"
     );
-    assert!(sql::void_last(&mut tx, id, at(24.0)).await.unwrap());
+    assert!(
+        enter(&mut tx, 24.0, 111.0)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("correct that one")
+    );
+    let void = sql::Change::Void {
+        at: at(24.0),
+        reason: "the neighbour's".into(),
+    };
+    assert_eq!(
+        sql::change_reading(&mut tx, id, &void, true, "usr_x", now)
+            .await
+            .unwrap()
+            .total,
+        100.0
+    );
     assert_eq!(sql::get(&mut tx, id).await.unwrap().unwrap().total, 100.0);
     assert_eq!(
         sql::readings(&mut tx, id, None, 10).await.unwrap().len(),
@@ -331,5 +357,124 @@ async fn people_enter_and_void_readings_of_their_own_meters() {
     assert_eq!(plan_sql::list(&mut tx, None, None, 10).await.unwrap(), []);
     drop(tx);
     api.close().await;
+    database.drop_now().await;
+}
+
+#[tokio::test]
+async fn a_reading_that_comes_late_is_counted_and_makes_nothing_twice() {
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "one").await;
+    let machine = plant.machine("P-1").await;
+    let pool = database.pool(Role::Analytics);
+    let id = meter(&database.owner, &plant, machine, |new| {
+        new.source = Source::Pulse;
+        new.running_above = None;
+        new.unit = "mm/s".into();
+        new.max_rate_per_h = None;
+    })
+    .await;
+    let at = |hours: f64| start().plus_seconds(hours * HOUR);
+    let pulse = async |hours: f64, events: f64| {
+        sqlx::query("INSERT INTO reading (ts, value, channel_id) VALUES ($1, $2, $3)")
+            .bind(at(hours))
+            .bind(events)
+            .bind(machine.channel)
+            .execute(&database.owner)
+            .await
+            .unwrap();
+    };
+    for hour in 0..10 {
+        pulse(f64::from(hour), 10.0).await;
+    }
+    run_once(&pool, at(10.0)).await.unwrap();
+    assert_eq!(
+        stands(&database.owner, id).await.total,
+        90.0,
+        "the first one is the base"
+    );
+    // Two readings of before arrive now; the next ordinary pass doesn't see them, the look for late ones does.
+    pulse(3.5, 7.0).await;
+    pulse(6.5, 8.0).await;
+    run_once(&pool, at(10.1)).await.unwrap();
+    let report = run_once(&pool, at(11.0)).await.unwrap();
+    assert_eq!(report.recounted, 1);
+    assert_eq!(stands(&database.owner, id).await.total, 105.0);
+    let report = run_once(&pool, at(12.0)).await.unwrap();
+    assert_eq!(
+        (report.recounted, stands(&database.owner, id).await.total),
+        (0, 105.0)
+    );
+    pool.close().await;
+    database.drop_now().await;
+}
+
+#[tokio::test]
+async fn a_corrected_reading_moves_the_plan_and_makes_no_second_occurrence() {
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "one").await;
+    let machine = plant.machine("P-1").await;
+    let pool = database.pool(Role::Analytics);
+    let id = meter(&database.owner, &plant, machine, |new| {
+        (new.source, new.channel_id, new.running_above) = (Source::Manual, None, None);
+        new.max_rate_per_h = None;
+    })
+    .await;
+    let due = plan(&database.owner, &plant, machine, |new| {
+        new.every_days = None;
+        new.meter_id = Some(id);
+        new.every_units = Some(100.0);
+        new.lead_days = 0;
+        new.lead_units = 0.0;
+    })
+    .await;
+    let at = |hours: f64| start().plus_seconds(hours * HOUR);
+    let change = async |change: sql::Change| {
+        let mut tx = database.owner.begin().await.unwrap();
+        let done = sql::change_reading(&mut tx, id, &change, true, "usr_x", at(1000.0))
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        done
+    };
+    let line = |hours: f64, total: f64| Line {
+        at: at(hours),
+        entered: Entered::Absolute(total),
+    };
+    change(sql::Change::Add(line(0.0, 10.0))).await;
+    change(sql::Change::Add(line(24.0, 400.0))).await;
+    run_once(&pool, at(25.0)).await.unwrap();
+    assert_eq!(occurrences(&database.owner, due).await.len(), 1);
+    // It was 40, not 400: the occurrence came too early, stays, and says so.
+    let done = change(sql::Change::Correct(line(24.0, 40.0))).await;
+    assert_eq!((done.total, done.too_early.len()), (40.0, 1));
+    run_once(&pool, at(26.0)).await.unwrap();
+    change(sql::Change::Add(line(48.0, 120.0))).await;
+    run_once(&pool, at(49.0)).await.unwrap();
+    let made = occurrences(&database.owner, due).await;
+    assert_eq!(made.len(), 1, "the right reading makes no second one");
+    assert!(
+        made[0].explanation.contains("a reading was corrected"),
+        "{}",
+        made[0].explanation
+    );
+    // Done at 120; a late reading shows that it stood at 130 that day: the next counts from there.
+    let mut tx = database.owner.begin().await.unwrap();
+    plan_sql::complete(&mut tx, made[0].id, at(60.0)).await.unwrap();
+    tx.commit().await.unwrap();
+    let done = change(sql::Change::Add(line(59.0, 130.0))).await;
+    assert_eq!(done.plans, [due]);
+    let done = change(sql::Change::Correct(line(59.0, 131.0))).await;
+    assert_eq!(done.plans, [due]);
+    let mut connection = database.owner.acquire().await.unwrap();
+    assert_eq!(
+        plan_sql::get(&mut connection, due)
+            .await
+            .unwrap()
+            .unwrap()
+            .anchor_units,
+        131.0
+    );
+    drop(connection);
+    pool.close().await;
     database.drop_now().await;
 }

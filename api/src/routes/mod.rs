@@ -30,6 +30,7 @@ mod ops;
 mod overview;
 mod parts;
 mod people;
+mod plan_forecast;
 mod plans;
 mod predictions;
 pub(crate) mod prometheus;
@@ -77,6 +78,7 @@ pub fn all() -> OpenApiRouter<App> {
         .merge(external_alerts::routes())
         .merge(meters::routes())
         .merge(plans::routes())
+        .merge(plan_forecast::routes())
         .merge(gateways::routes())
         .merge(provision::routes())
         .merge(ledger::routes())

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use models::db::overview::{self, OpenOccurrence};
 use models::db::plan::{self, NewPlan, OccurrenceRow, PlanRow};
 use models::id::{AssetId, FailureModeId, MeterId, OccurrenceId, PlanId, TicketId};
-use models::plan::{Basis, Day, OccurrenceStatus, OpenInstance};
+use models::plan::{Basis, Calendar, Day, OccurrenceStatus, OnPrediction, OpenInstance};
 use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -29,6 +29,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list, create))
         .routes(routes!(get, change))
         .routes(routes!(occurrences))
+        .routes(routes!(done))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -77,6 +78,12 @@ pub struct Plan {
     lead_units: f64,
     tolerance_pct: f64,
     open_instance: OpenInstance,
+    /// Seasons, holidays, days of rest.
+    calendar: Calendar,
+    on_prediction: OnPrediction,
+    /// The plan whose work includes this one's when both fall within `absorb_days`.
+    parent: Option<Named<PlanId>>,
+    absorb_days: i32,
     anchor_date: Day,
     anchor_units: f64,
     priority: String,
@@ -111,6 +118,10 @@ impl Plan {
             lead_units: row.lead_units,
             tolerance_pct: row.tolerance_pct,
             open_instance: row.open_instance,
+            calendar: row.calendar,
+            on_prediction: row.on_prediction,
+            parent: Named::maybe(row.parent_id, row.parent_name),
+            absorb_days: row.absorb_days,
             anchor_date: row.anchor_date,
             anchor_units: row.anchor_units,
             priority: row.priority,
@@ -253,7 +264,8 @@ fn merged(current: &PlanRow, change: &serde_json::Map<String, Value>) -> Result<
         "enabled": current.enabled, "basis": current.basis, "all_of": current.all_of,
         "every_days": current.every_days, "meter_id": current.meter_id, "every_units": current.every_units,
         "lead_days": current.lead_days, "lead_units": current.lead_units, "tolerance_pct": current.tolerance_pct,
-        "open_instance": current.open_instance, "anchor_date": current.anchor_date,
+        "open_instance": current.open_instance, "calendar": current.calendar, "on_prediction": current.on_prediction,
+        "parent_id": current.parent_id, "absorb_days": current.absorb_days, "anchor_date": current.anchor_date,
         "anchor_units": current.anchor_units, "priority": current.priority, "tasks": current.tasks,
     });
     for (key, value) in change {
@@ -284,6 +296,9 @@ pub struct Occurrence {
     created_at: Timestamp,
     ticket_id: Option<TicketId>,
     done_at: Option<Timestamp>,
+    /// Skipped, because the parent plan's work includes it.
+    absorbed: bool,
+    absorbed_by: Option<OccurrenceId>,
 }
 
 impl From<OccurrenceRow> for Occurrence {
@@ -302,6 +317,8 @@ impl From<OccurrenceRow> for Occurrence {
             created_at: row.created_at,
             ticket_id: row.ticket_id,
             done_at: row.done_at,
+            absorbed: row.absorbed,
+            absorbed_by: row.absorbed_by,
         }
     }
 }
@@ -337,4 +354,35 @@ async fn occurrences(
         |row| (row.created_at, row.id),
         Into::into,
     )))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "at": "2026-01-15T09:00:00Z" }))]
+pub struct DoneEarly {
+    /// Now when left out.
+    at: Option<Timestamp>,
+}
+
+/// The work was done before it was due: it is recorded as an occurrence, and the next one moves.
+#[utoipa::path(post, path = "/v1/plans/{id}/done", operation_id = "plan_done_early", tag = "plans",
+    params(("id" = PlanId, Path), ("if-match" = String, Header)), request_body = DoneEarly,
+    responses((status = 200, body = Plan)), security(("bearer" = ["plans:write"])))]
+async fn done(
+    Path(id): Path<PlanId>,
+    mut command: Command<PlansWrite, DoneEarly>,
+) -> Result<Response, Problem> {
+    let (actor, expected, now) = (command.principal().name(), command.expected()?, Timestamp::now());
+    let at = command.body.at.unwrap_or(now);
+    let occurrence = plan::complete_early(command.db(), id, Some(expected), at, &actor, now).await?;
+    command
+        .audit(
+            "plan.done",
+            &id.to_string(),
+            &json!({ "occurrence_id": occurrence, "at": at }),
+        )
+        .await?;
+    let shown = one(command.db(), id).await?;
+    let version = shown.row_version;
+    command.finish(Answer::ok(&shown)?.version(version)).await
 }

@@ -308,6 +308,50 @@ pub async fn settle_prediction(
     Ok(())
 }
 
+/// The open case of an asset and failure mode, locked, that has no open ticket.
+///
+/// # Errors
+/// When the database does.
+pub async fn open_case_of(
+    connection: &mut PgConnection,
+    asset: AssetId,
+    mode: FailureModeId,
+) -> Result<Option<CaseId>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT c.id FROM case_file c WHERE c.asset_id = $1 AND c.failure_mode_id = $2 AND c.closed_at IS NULL
+           AND NOT EXISTS (SELECT FROM ticket t WHERE t.case_id = c.id
+                             AND t.status NOT IN ('completed', 'closed', 'cancelled'))
+         FOR UPDATE",
+    )
+    .bind(asset)
+    .bind(mode)
+    .fetch_optional(connection)
+    .await
+}
+
+/// A ticket covers what a case's open predictions fear: they are attached to it, and its end labels them.
+///
+/// # Errors
+/// When the database does.
+pub async fn follow_predictions(
+    connection: &mut PgConnection,
+    case: CaseId,
+    ticket: TicketId,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE prediction SET status = 'attached', ticket_id = $2, closed_at = $3, row_version = row_version + 1,
+             updated_at = now()
+         WHERE case_id = $1 AND status IN ('new', 'in_review', 'snoozed')",
+    )
+    .bind(case)
+    .bind(ticket)
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Writes a decision once for each subject and outcome, and tells whether it was new.
 ///
 /// # Errors

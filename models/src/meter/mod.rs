@@ -3,17 +3,20 @@
 //! A meter's total only grows. It is fed by hand, by a counter channel, by the time a channel is at or
 //! above a threshold, or by a channel's integral over time. Rules, each a test:
 //!
-//! * a reading counts once: only those newer than the last one counted do (the seam for late data is
-//!   [`State::counted_to`]: whoever feeds the meter may stay behind now by the lateness it expects);
+//! * a reading counts once: only those newer than the last one counted do. Those that arrive out of
+//!   order are found by [`Recount`] and counted from where they belong; what people enter is a
+//!   [`Line`] of a ledger that is counted anew;
 //! * nothing is counted across a gap longer than `max_gap_s`, except by a counter, which knows;
 //! * a counter that falls has rolled over, if it has a rollover value and the way over it is short;
 //!   else it was exchanged or reset, and its new value is the new base;
 //! * a step faster than the meter can run is not counted, and doesn't become the base.
 
+mod ledger;
 mod usage;
 
 use serde::{Deserialize, Serialize};
 
+pub use ledger::{Counted, Dial, Entered, LedgerError, Line, recount};
 pub use usage::{Usage, usage};
 
 use crate::reading::Quality;
@@ -36,6 +39,10 @@ pub enum Source {
     RunningState,
     /// The channel's integral over time: kW to kWh.
     Integral,
+    /// Each reading is a number of events since the one before: cycles, pieces, pulses of a flow meter.
+    Pulse,
+    /// Each rise of the channel to the threshold is one event: starts, cycles.
+    Edges,
 }
 
 /// How a meter moves.
@@ -55,7 +62,7 @@ pub struct Config {
 }
 
 /// Where the calculation stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// In the meter's unit.
     pub total: f64,
@@ -83,6 +90,63 @@ pub enum Step {
     Ignored,
 }
 
+/// A state of some hours ago, and how many readings were taken from the channel since.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    pub state: State,
+    pub readings: i64,
+}
+
+/// Two checkpoints, so that there is always one that is old enough: when the channel holds more readings
+/// since the older one than were taken, some came late, and counting begins there again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recount {
+    pub older: Checkpoint,
+    pub newer: Checkpoint,
+}
+
+impl Recount {
+    /// Seconds of event time between the two: how late a reading may come and still count is one to two
+    /// of it.
+    pub const EVERY_S: f64 = 12.0 * 3600.0;
+
+    /// `None` until the meter has counted something.
+    pub fn start(state: State) -> Option<Self> {
+        state.counted_to?;
+        let here = Checkpoint { state, readings: 0 };
+        Some(Self {
+            older: here,
+            newer: here,
+        })
+    }
+
+    /// After `moments` of readings were taken and the meter stands at `state`.
+    #[must_use]
+    pub fn took(self, moments: &[Timestamp], state: State) -> Self {
+        let since = |checkpoint: Checkpoint| {
+            let (from, to) = (checkpoint.state.counted_to, state.counted_to);
+            let new = moments.iter().filter(|at| from < Some(**at) && Some(**at) <= to);
+            Checkpoint {
+                readings: checkpoint.readings + new.count() as i64,
+                ..checkpoint
+            }
+        };
+        let (older, newer) = (since(self.older), since(self.newer));
+        let age = state
+            .counted_to
+            .zip(newer.state.counted_to)
+            .map_or(0.0, |(now, then)| now.seconds_since(then));
+        if age >= Self::EVERY_S {
+            Self {
+                older: newer,
+                newer: Checkpoint { state, readings: 0 },
+            }
+        } else {
+            Self { older, newer }
+        }
+    }
+}
+
 /// A counter that falls by less than this share is noise or a correction, not an exchange.
 const NOISE: f64 = 0.001;
 
@@ -98,7 +162,8 @@ impl Config {
         };
         match source {
             Source::Manual => Some(1.0),
-            Source::Counter => convert(channel_unit, meter_unit),
+            Source::Counter | Source::Pulse => convert(channel_unit, meter_unit),
+            Source::Edges => Some(1.0),
             Source::RunningState => convert("h", meter_unit),
             Source::Integral => {
                 // A unit per hour times hours: power to energy, flow to volume.
@@ -169,7 +234,24 @@ impl State {
                     _ => (moved(self.total), Step::Exchanged),
                 }
             }
+            // What a pulse says happened, however long nobody was heard.
+            Source::Pulse => {
+                let delta = value * config.factor;
+                if delta < 0.0 || !plausible(delta) {
+                    return (*self, Step::Implausible(delta / hours));
+                }
+                (moved(self.total + delta), Step::Counted(delta))
+            }
             _ if seconds > config.max_gap_s => (moved(self.total), Step::Gap(seconds)),
+            Source::Edges => {
+                let threshold = config.running_above.unwrap_or(f64::INFINITY);
+                let delta = if raw < threshold && value >= threshold {
+                    config.factor
+                } else {
+                    0.0
+                };
+                (moved(self.total + delta), Step::Counted(delta))
+            }
             Source::RunningState => {
                 // What the last reading said holds until this one.
                 let running = config.running_above.is_some_and(|threshold| raw >= threshold);

@@ -140,6 +140,53 @@ fn running_hours_hold_the_last_word_and_stop_at_gaps() {
 }
 
 #[test]
+fn pulses_and_starts_are_counted() {
+    let pulse = config(Source::Pulse);
+    let (total, steps) = feed(&pulse, &[(0, 5.0), (60, 2.0), (120, 0.0), (50_000, 3.0)]);
+    assert_eq!(total, 5.0, "{steps:?}");
+    assert!(matches!(
+        feed(&pulse, &[(0, 1.0), (60, -1.0)]).1[1],
+        Step::Implausible(_)
+    ));
+    let edges = Config {
+        running_above: Some(0.5),
+        ..config(Source::Edges)
+    };
+    let (total, _) = feed(
+        &edges,
+        &[
+            (0, 1.0),
+            (60, 0.0),
+            (120, 1.0),
+            (180, 1.0),
+            (240, 0.0),
+            (300, 2.0),
+        ],
+    );
+    assert_eq!(total, 2.0);
+}
+
+#[test]
+fn checkpoints_stay_one_to_two_half_days_behind() {
+    let state = |hours: i64| State {
+        total: hours as f64,
+        counted_to: Some(at(hours * 3600)),
+        last_raw: Some(0.0),
+    };
+    assert_eq!(Recount::start(State::default()), None);
+    let mut recount = Recount::start(state(0)).unwrap();
+    for hour in 1..=100 {
+        recount = recount.took(&[at(hour * 3600 - 1800), at(hour * 3600)], state(hour));
+        let behind = at(hour * 3600).seconds_since(recount.older.state.counted_to.unwrap()) / 3600.0;
+        assert!(
+            behind <= 24.0 && (hour < 24 || behind >= 12.0),
+            "{hour}: {behind}"
+        );
+        assert_eq!(recount.older.readings as f64, 2.0 * behind);
+    }
+}
+
+#[test]
 fn power_becomes_energy() {
     let factor = Config::factor_of(Source::Integral, "W", "kW.h").unwrap();
     let config = Config {

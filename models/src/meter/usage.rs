@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Units a day: the median day, with the tenth and the ninetieth percentile of days.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = MeterUsage))]
 pub struct Usage {
     pub median: f64,
     pub low: f64,

@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::alarm::DayOfWeek;
 use crate::time::Timestamp;
 
 /// A date such as 2026-03-29. Days are whole: adding 30 of them crosses a change of the clocks
@@ -57,6 +58,15 @@ impl Day {
         let span = jiff::Span::new().try_days(days);
         let day = span.and_then(|span| self.0.checked_add(span));
         Self(day.unwrap_or(if days < 0 { Date::MIN } else { Date::MAX }))
+    }
+
+    pub fn weekday(self) -> DayOfWeek {
+        self.0.weekday().into()
+    }
+
+    /// Month and day of the month.
+    pub(super) fn of_year(self) -> (i8, i8) {
+        (self.0.month(), self.0.day())
     }
 
     /// Days from `earlier` to `self`, negative when `earlier` is later.

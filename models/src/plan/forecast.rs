@@ -18,6 +18,9 @@ pub struct Forecast {
     /// Until the meter's due count, in its unit; negative = overdue.
     pub units_to_go: Option<f64>,
     pub explanation: String,
+    /// What it was estimated with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 /// Further away than this is "not in sight".
@@ -59,12 +62,22 @@ pub fn forecast(plan: &Plan, facts: &Facts<'_>) -> Forecast {
         (Some(calendar), None) => Some(calendar),
         (None, meter) => meter,
     };
+    let placed = |day: Option<Day>| day.map(|day| plan.calendar.place(day).day);
+    let mut explanation = explain(plan, facts, calendar, units_to_go);
+    if let Some(why) = choose(by_meter.0)
+        .map(|day| plan.calendar.place(day).why)
+        .filter(|why| !why.is_empty())
+    {
+        explanation.push_str("; ");
+        explanation.push_str(&why);
+    }
     Forecast {
-        date: choose(by_meter.0),
-        low: choose(by_meter.1),
-        high: choose(by_meter.2),
+        date: placed(choose(by_meter.0)),
+        low: placed(choose(by_meter.1)),
+        high: placed(choose(by_meter.2)),
         units_to_go,
-        explanation: explain(plan, facts, calendar, units_to_go),
+        explanation,
+        usage: facts.usage,
     }
 }
 

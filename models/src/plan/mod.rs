@@ -10,13 +10,23 @@
 //!   one. Work done within the tolerance of its due day counts as done on it.
 //! * **any of / all of**: the first trigger that is released makes the occurrence, or the last one.
 //!   The triggers that were not the reason begin anew too: the work was done for both.
+//! * **seasons and holidays** move the day of an occurrence, or skip it; never what is counted from.
+//! * **nested**: an occurrence that falls near one of its parent plan is absorbed: the parent's work
+//!   includes it.
+//! * **a prediction** of the same failure mode may pull the next occurrence forward. Work before its time,
+//!   for that reason or a person's, takes the place of the next interval when it is in its second half,
+//!   else the interval begins anew.
 //! * **after an outage** one occurrence stands for all that were missed, and says how many.
 
+mod ahead;
+mod calendar;
 mod day;
 mod forecast;
 
 use serde::{Deserialize, Serialize};
 
+pub use ahead::{Expected, absorb, expected};
+pub use calendar::{Calendar, CalendarError, MonthDay, OnRest, Placed, Season};
 pub use day::{Day, DayError};
 pub use forecast::{Forecast, forecast};
 
@@ -87,6 +97,8 @@ pub enum Trigger {
     /// Both, of a plan that wants all of them.
     All,
     Prediction,
+    /// Done before its time.
+    Early,
 }
 
 impl Trigger {
@@ -96,8 +108,27 @@ impl Trigger {
             Self::Meter => "meter",
             Self::All => "all",
             Self::Prediction => "prediction",
+            Self::Early => "early",
         }
     }
+}
+
+/// What a plan does with an open prediction of its failure mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(
+    feature = "db",
+    derive(sqlx::Type),
+    sqlx(type_name = "plan_on_prediction", rename_all = "snake_case")
+)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = PlanOnPrediction))]
+pub enum OnPrediction {
+    Ignore,
+    /// What falls due while a ticket for that cause is open becomes part of that ticket.
+    #[default]
+    Merge,
+    /// As `merge`; and the next occurrence comes as soon as the failure is feared.
+    Pull,
 }
 
 /// What the machine needs of a plan. Units are the meter's.
@@ -111,6 +142,7 @@ pub struct Plan {
     pub lead_units: f64,
     pub tolerance_pct: f64,
     pub open_instance: OpenInstance,
+    pub calendar: Calendar,
     pub anchor_date: Day,
     pub anchor_units: f64,
     pub next_sequence: i32,
@@ -127,14 +159,20 @@ pub struct Facts<'a> {
     /// Name and unit of the meter, for the explanation.
     pub meter: Option<(&'a str, &'a str)>,
     pub has_open_occurrence: bool,
+    /// A prediction that pulls the plan forward: the day by which the work should be done, and why.
+    pub pull: Option<(Day, &'a str)>,
+    /// Occurrences of the parent plan, open or expected: its name and their days, and how near is near.
+    pub parent: Option<(&'a str, &'a [Day], i64)>,
 }
 
 /// What to do with an occurrence that falls due now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Making {
     Create,
-    /// Record it as skipped: the one before is still open.
+    /// Record it as skipped; the explanation says why.
     Skip,
+    /// Record it as part of the parent plan's work.
+    Absorb,
     /// Create it; those before are superseded.
     Supersede,
 }
@@ -163,6 +201,12 @@ pub enum PlanError {
     LeadTooLong(&'static str),
     #[error("an interval must be longer than zero")]
     NoLength,
+    #[error("a plan can't be part of itself")]
+    OwnParent,
+    #[error("the parent plan belongs to another asset, or is itself part of a plan: nesting has one level")]
+    BadParent,
+    #[error(transparent)]
+    Calendar(#[from] CalendarError),
 }
 
 impl Plan {
@@ -186,7 +230,7 @@ impl Plan {
         if self.every_units.is_some_and(|units| self.lead_units >= units) {
             return Err(PlanError::LeadTooLong("units"));
         }
-        Ok(())
+        Ok(self.calendar.validate()?)
     }
 
     /// Intervals of the calendar that are released by now; 0 = none.
@@ -194,9 +238,24 @@ impl Plan {
         let Some(every) = self.every_days.filter(|every| *every > 0) else {
             return 0;
         };
-        (today.since(self.anchor_date) + self.lead_days)
+        let mut count = (today.since(self.anchor_date) + self.lead_days)
             .div_euclid(every)
-            .max(0)
+            .max(0);
+        if self.calendar.is_plain() {
+            return count;
+        }
+        // Days that move are released a lead before where they moved to; moving keeps their order.
+        let released = |count: i64| {
+            let placed = self.calendar.place(self.anchor_date.plus(every * count));
+            placed.day.since(today) <= self.lead_days
+        };
+        while count > 0 && !released(count) {
+            count -= 1;
+        }
+        while released(count + 1) {
+            count += 1;
+        }
+        count
     }
 
     /// Intervals of the meter that are released by now; 0 = none.
@@ -223,7 +282,10 @@ impl Plan {
             (Some(_), Some(_)) if self.all_of => (days > 0 && units > 0).then_some(Trigger::All),
             _ if units > 0 => Some(Trigger::Meter),
             _ => (days > 0).then_some(Trigger::Calendar),
-        }?;
+        };
+        let Some(trigger) = trigger else {
+            return self.pulled(facts);
+        };
         let calendar_due = self
             .every_days
             .filter(|_| days > 0)
@@ -232,8 +294,15 @@ impl Plan {
             .every_units
             .filter(|_| units > 0)
             .map(|every| self.anchor_units + every * units as f64);
-        let due_date = self.due_date(facts, calendar_due, meter_due);
+        let placed = self.calendar.place(self.due_date(facts, calendar_due, meter_due));
+        let due_date = placed.day;
+        let absorbed = facts.parent.and_then(|(name, days, near)| {
+            let with = days.iter().find(|day| day.since(due_date).abs() <= near)?;
+            Some((name, *with))
+        });
         let making = match self.open_instance {
+            _ if placed.skipped => Making::Skip,
+            _ if absorbed.is_some() => Making::Absorb,
             _ if !facts.has_open_occurrence => Making::Create,
             OpenInstance::Skip => Making::Skip,
             OpenInstance::Stack => Making::Create,
@@ -246,9 +315,23 @@ impl Plan {
                 calendar_due.unwrap_or(facts.today),
                 meter_due.or(facts.total).unwrap_or(self.anchor_units),
             ),
+            // Nobody will do this one: the count goes on from it.
+            Basis::Floating if matches!(making, Making::Skip | Making::Absorb) => (
+                absorbed.map_or(due_date, |(_, with)| with).max(self.anchor_date),
+                meter_due.or(facts.total).unwrap_or(self.anchor_units),
+            ),
             // Moves when the work is done.
             Basis::Floating => (self.anchor_date, self.anchor_units),
         };
+        let mut explanation = self.explain(facts, trigger, due_date, meter_due, missed);
+        if !placed.why.is_empty() {
+            explanation.push_str("; ");
+            explanation.push_str(&placed.why);
+        } else if let Some((name, with)) = absorbed {
+            explanation.push_str(&format!("; done with “{name}”, due on {with}"));
+        } else if making == Making::Skip {
+            explanation.push_str("; skipped, because the one before is still open");
+        }
         Some(Release {
             making,
             sequence: self.next_sequence,
@@ -256,10 +339,64 @@ impl Plan {
             due_units: meter_due,
             trigger,
             missed: i32::try_from(missed).unwrap_or(i32::MAX),
-            explanation: self.explain(facts, trigger, due_date, meter_due, missed),
+            explanation,
             next_anchor_date,
             next_anchor_units,
         })
+    }
+
+    /// The next occurrence before its time, because a failure is feared.
+    fn pulled(&self, facts: &Facts<'_>) -> Option<Release> {
+        let (day, why) = facts.pull.filter(|_| !facts.has_open_occurrence)?;
+        let due_date = day.max(facts.today);
+        // It would come in time by itself, or its turn has only just begun.
+        let next = forecast(self, facts).date;
+        if next.is_some_and(|next| next <= due_date) || facts.today <= self.anchor_date {
+            return None;
+        }
+        let (next_anchor_date, next_anchor_units) = match self.basis {
+            Basis::Fixed => self.anchor_after_early(due_date, facts.total),
+            Basis::Floating => (self.anchor_date, self.anchor_units),
+        };
+        let by_itself = next.map_or(String::new(), |next| {
+            format!("; by itself it would be due on {next}")
+        });
+        Some(Release {
+            making: Making::Create,
+            sequence: self.next_sequence,
+            due_date,
+            due_units: None,
+            trigger: Trigger::Prediction,
+            missed: 0,
+            explanation: format!("pulled forward to {due_date}: {why}{by_itself}"),
+            next_anchor_date,
+            next_anchor_units,
+        })
+    }
+
+    /// Where the plan counts from after work that came before its time, on `done` at `total` units. A
+    /// fixed plan keeps its dates when the work lies in the second half of the interval: it was the next
+    /// one's. Else, and for a floating one, the interval begins anew.
+    pub fn anchor_after_early(&self, done: Day, total: Option<f64>) -> (Day, f64) {
+        let units = total.unwrap_or(self.anchor_units);
+        if self.basis == Basis::Floating {
+            return (done, units);
+        }
+        let late_day = self
+            .every_days
+            .is_some_and(|every| 2 * done.since(self.anchor_date) >= every);
+        let late_units = self
+            .every_units
+            .is_some_and(|every| 2.0 * (units - self.anchor_units) >= every);
+        let date = match self.every_days {
+            Some(every) if late_day => self.anchor_date.plus(every),
+            _ => done,
+        };
+        let units = match self.every_units {
+            Some(every) if late_units => self.anchor_units + every,
+            _ => units,
+        };
+        (date, units)
     }
 
     /// The earlier of the triggers' days for any-of, the later for all-of. A meter's day is estimated.

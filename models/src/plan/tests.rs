@@ -16,6 +16,7 @@ fn monthly() -> Plan {
         lead_units: 0.0,
         tolerance_pct: 0.0,
         open_instance: OpenInstance::Skip,
+        calendar: Calendar::default(),
         anchor_date: day("2026-01-01"),
         anchor_units: 0.0,
         next_sequence: 1,
@@ -39,6 +40,8 @@ fn facts(today: &str, total: Option<f64>) -> Facts<'static> {
         usage: None,
         meter: Some(("run hours", "h")),
         has_open_occurrence: false,
+        pull: None,
+        parent: None,
     }
 }
 
@@ -369,6 +372,8 @@ impl World {
             usage: None,
             meter: None,
             has_open_occurrence: self.open.is_some(),
+            pull: None,
+            parent: None,
         };
         let Some(release) = self.plan.release(&facts) else {
             return;
@@ -380,7 +385,7 @@ impl World {
             "made twice"
         );
         self.made.push((release.sequence, release.making, release.missed));
-        if release.making != Making::Skip {
+        if !matches!(release.making, Making::Skip | Making::Absorb) {
             self.open = Some((release.sequence, release.due_date, release.due_units));
         }
         self.plan.next_sequence += 1;
@@ -448,6 +453,301 @@ proptest! {
             if done { world.done(today, total); }
             prop_assert!(world.plan.anchor_date <= today.plus(world.plan.lead_days));
             prop_assert!(world.plan.anchor_units <= total + world.plan.lead_units + 1e-6);
+        }
+    }
+}
+
+#[test]
+fn work_before_its_time_moves_the_next() {
+    let fixed = monthly();
+    // (done, counts from afterwards): in the first half of the interval it begins anew.
+    for (done, from) in [
+        ("2026-01-10", "2026-01-10"),
+        ("2026-01-16", "2026-01-31"),
+        ("2026-01-30", "2026-01-31"),
+    ] {
+        assert_eq!(fixed.anchor_after_early(day(done), None).0, day(from), "{done}");
+    }
+    let floating = Plan {
+        basis: Basis::Floating,
+        ..monthly()
+    };
+    assert_eq!(
+        floating.anchor_after_early(day("2026-01-20"), Some(7.0)),
+        (day("2026-01-20"), 7.0)
+    );
+    assert_eq!(
+        by_hours().anchor_after_early(day("2026-01-20"), Some(900.0)).1,
+        900.0
+    );
+    assert_eq!(
+        by_hours().anchor_after_early(day("2026-01-20"), Some(1500.0)).1,
+        2000.0
+    );
+}
+
+#[test]
+fn a_prediction_pulls_the_next_one_forward_once() {
+    let fear = |today: &'static str| Facts {
+        pull: Some((day("2026-01-20"), "its failure is predicted")),
+        ..facts(today, None)
+    };
+    let release = monthly().release(&fear("2026-01-18")).unwrap();
+    assert_eq!(
+        (release.trigger, release.due_date, release.missed),
+        (Trigger::Prediction, day("2026-01-20"), 0)
+    );
+    assert!(
+        release.explanation.contains("2026-01-31") && release.explanation.contains("predicted"),
+        "{}",
+        release.explanation
+    );
+    // It took the place of the one of the 31st.
+    let after = Plan {
+        anchor_date: release.next_anchor_date,
+        next_sequence: 2,
+        ..monthly()
+    };
+    assert_eq!(after.anchor_date, day("2026-01-31"));
+    assert_eq!(
+        after.release(&fear("2026-01-19")),
+        None,
+        "the next interval hasn't begun"
+    );
+    let open = Facts {
+        has_open_occurrence: true,
+        ..fear("2026-01-18")
+    };
+    assert_eq!(monthly().release(&open), None, "the work is under way");
+    // What is due anyway is due by the calendar.
+    let due = monthly().release(&fear("2026-01-27")).unwrap();
+    assert_eq!(due.trigger, Trigger::Calendar);
+}
+
+#[test]
+fn a_nested_plan_is_part_of_its_parents_work() {
+    let days = [day("2026-02-04")];
+    let near = |days: &'static [Day], within| Facts {
+        parent: Some(("overhaul", days, within)),
+        ..facts("2026-01-26", None)
+    };
+    let days: &'static [Day] = Box::leak(Box::new(days));
+    let release = monthly().release(&near(days, 4)).unwrap();
+    assert_eq!(release.making, Making::Absorb);
+    assert!(
+        release
+            .explanation
+            .contains("done with “overhaul”, due on 2026-02-04"),
+        "{}",
+        release.explanation
+    );
+    assert_eq!(monthly().release(&near(days, 3)).unwrap().making, Making::Create);
+    let floating = Plan {
+        basis: Basis::Floating,
+        ..monthly()
+    };
+    assert_eq!(
+        floating.release(&near(days, 4)).unwrap().next_anchor_date,
+        day("2026-02-04")
+    );
+}
+
+#[test]
+fn holidays_move_the_day_and_not_the_count() {
+    let calendar = |on_rest| Calendar {
+        holidays: vec![day("2026-01-31"), day("2026-02-01")],
+        on_rest,
+        ..Calendar::default()
+    };
+    let with = |on_rest| Plan {
+        calendar: calendar(on_rest),
+        lead_days: 0,
+        ..monthly()
+    };
+    // Moved forward it is released on the day it moved to, and the next one still counts from the 31st.
+    let after = with(OnRest::After);
+    assert_eq!(after.release(&facts("2026-02-01", None)), None);
+    let release = after.release(&facts("2026-02-02", None)).unwrap();
+    assert_eq!(
+        (release.due_date, release.next_anchor_date),
+        (day("2026-02-02"), day("2026-01-31"))
+    );
+    assert!(
+        release.explanation.contains("a holiday"),
+        "{}",
+        release.explanation
+    );
+    let before = with(OnRest::Before);
+    assert_eq!(
+        before.release(&facts("2026-01-30", None)).unwrap().due_date,
+        day("2026-01-30")
+    );
+    let skip = with(OnRest::Skip);
+    let release = skip.release(&facts("2026-01-31", None)).unwrap();
+    assert_eq!(
+        (release.making, release.next_anchor_date),
+        (Making::Skip, day("2026-01-31"))
+    );
+    // A floating plan goes on from what it skips, or it would wait for ever.
+    let floating = Plan {
+        basis: Basis::Floating,
+        ..with(OnRest::Skip)
+    };
+    assert_eq!(
+        floating
+            .release(&facts("2026-01-31", None))
+            .unwrap()
+            .next_anchor_date,
+        day("2026-01-31")
+    );
+}
+
+#[test]
+fn a_year_ahead_has_every_occurrence_with_its_interval() {
+    let year = expected(&monthly(), &facts("2026-01-05", None), None, day("2026-12-31"));
+    assert_eq!(year.len(), 12);
+    assert_eq!(
+        (year[0].date, year[11].date),
+        (day("2026-01-31"), day("2026-12-27"))
+    );
+    assert!(
+        year.iter()
+            .all(|one| one.low == Some(one.date) && one.high == Some(one.date))
+    );
+    assert_eq!(
+        year.iter().map(|one| one.sequence).collect::<Vec<_>>(),
+        (1..=12).collect::<Vec<_>>()
+    );
+    // By the meter: 10 h a day (5 to 20), 2000 h: every 200 days (100 to 400).
+    let with_usage = Facts {
+        usage: ten_a_day(),
+        ..facts("2026-01-01", Some(0.0))
+    };
+    let hours = expected(&by_hours(), &with_usage, None, day("2027-12-31"));
+    assert_eq!(hours[0].date, day("2026-07-20"));
+    assert_eq!(
+        (hours[0].low, hours[0].high),
+        (Some(day("2026-04-11")), Some(day("2027-02-05")))
+    );
+    assert_eq!(
+        hours.last().unwrap().high,
+        None,
+        "at the quietest pace it doesn't come in time"
+    );
+    // A floating plan with open work counts on from its due day.
+    let floating = Plan {
+        basis: Basis::Floating,
+        ..monthly()
+    };
+    let list = expected(
+        &floating,
+        &facts("2026-01-28", None),
+        Some(day("2026-01-31")),
+        day("2026-03-31"),
+    );
+    assert_eq!(
+        list.iter().map(|one| one.date).collect::<Vec<_>>(),
+        [day("2026-03-02")]
+    );
+    // An overdue plan is due today, once.
+    let late = expected(&monthly(), &facts("2026-06-15", None), None, day("2026-07-15"));
+    assert_eq!(
+        late.iter().map(|one| one.date).collect::<Vec<_>>(),
+        [day("2026-06-15"), day("2026-06-30")]
+    );
+    let mut children = expected(&monthly(), &facts("2026-01-05", None), None, day("2026-12-31"));
+    let quarterly = Plan {
+        every_days: Some(90),
+        ..monthly()
+    };
+    let parents = expected(&quarterly, &facts("2026-01-05", None), None, day("2026-12-31"));
+    absorb(&mut children, &parents, "quarterly", 2);
+    assert_eq!(children.iter().filter(|one| one.absorbed_by.is_some()).count(), 4);
+}
+
+/// One scheduler of two: it has read the plan, and may be killed before it writes.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Days pass.
+    Wait(i64),
+    /// A scheduler reads where the plan stands.
+    Read(bool),
+    /// It writes what it found when it read, however long ago; the database refuses what is stale.
+    Write(bool),
+    /// It is killed, and starts again knowing nothing.
+    Kill(bool),
+    Done,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0i64..15).prop_map(Step::Wait),
+        any::<bool>().prop_map(Step::Read),
+        any::<bool>().prop_map(Step::Write),
+        any::<bool>().prop_map(Step::Kill),
+        Just(Step::Done),
+    ]
+}
+
+proptest! {
+    /// Two schedulers that read, wait, write late and are killed, in any order: (plan, sequence) is made
+    /// once, the sequence has no hole, and every interval up to the last write is accounted for, with and
+    /// without holidays.
+    #[test]
+    fn two_schedulers_make_each_occurrence_once(
+        steps in prop::collection::vec(step(), 1..300),
+        every in 1i64..40,
+        basis in prop::sample::select(vec![Basis::Fixed, Basis::Floating]),
+        on_rest in prop::sample::select(vec![OnRest::Keep, OnRest::Before, OnRest::After, OnRest::Skip]),
+    ) {
+        let calendar = Calendar { rest_days: vec![crate::alarm::DayOfWeek::Sunday], on_rest, ..Calendar::default() };
+        let plan = Plan { every_days: Some(every), lead_days: 0, basis, calendar: calendar.clone(), ..monthly() };
+        let mut world = World { plan, made: vec![], open: None };
+        let mut read: [Option<(Plan, Release)>; 2] = [None, None];
+        let start = day("2026-01-01");
+        let mut today = start;
+        let mut accounted_to = start;
+        for one in steps {
+            match one {
+                Step::Wait(days) => today = today.plus(days),
+                Step::Kill(who) => read[usize::from(who)] = None,
+                Step::Done => world.done(today, 0.0),
+                Step::Read(who) => {
+                    let facts = Facts { today, total: None, usage: None, meter: None,
+                        has_open_occurrence: world.open.is_some(), pull: None, parent: None };
+                    read[usize::from(who)] = world.plan.release(&facts).map(|release| (world.plan.clone(), release));
+                }
+                Step::Write(who) => {
+                    let Some((seen, release)) = read[usize::from(who)].take() else { continue };
+                    // The unique key of the database, and the lock under which plan and occurrence are one.
+                    if seen.next_sequence != world.plan.next_sequence
+                        || seen.anchor_date != world.plan.anchor_date
+                        || world.made.iter().any(|(sequence, ..)| *sequence == release.sequence)
+                    {
+                        continue;
+                    }
+                    world.made.push((release.sequence, release.making, release.missed));
+                    if !matches!(release.making, Making::Skip | Making::Absorb) {
+                        world.open = Some((release.sequence, release.due_date, None));
+                    }
+                    world.plan.next_sequence += 1;
+                    world.plan.anchor_date = release.next_anchor_date;
+                    accounted_to = world.plan.anchor_date;
+                }
+            }
+        }
+        let sequences: Vec<i32> = world.made.iter().map(|(sequence, ..)| *sequence).collect();
+        prop_assert_eq!(&sequences, &(1..).take(world.made.len()).collect::<Vec<i32>>());
+        if basis == Basis::Fixed {
+            let accounted: i64 = world.made.iter().map(|(_, _, missed)| 1 + i64::from(*missed)).sum();
+            prop_assert_eq!(accounted, accounted_to.since(start) / every);
+            // Afterwards one pass, and nothing that is due is missing.
+            world.pass(today, 0.0);
+            let before = world.made.len();
+            world.pass(today, 0.0);
+            prop_assert_eq!(world.made.len(), before);
+            let next = calendar.place(world.plan.anchor_date.plus(every)).day;
+            prop_assert!(next > today, "{} is not made on {}", next, today);
         }
     }
 }

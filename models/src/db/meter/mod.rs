@@ -1,11 +1,16 @@
 //! SQL of meters.
 
+mod by_hand;
+mod recount;
+
+pub use by_hand::{Change, Corrected, change_reading, enter_reading, void_last};
+pub use recount::{count_between, due_for_recount, save_recount};
+
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-use crate::db::change::ChangeError;
 use crate::id::{AssetId, ChannelId, MeterId, TenantId};
-use crate::meter::{Config, Entry, EntryError, Source, State, Usage, enter, usage};
+use crate::meter::{Config, Recount, Source, State, Usage, usage};
 use crate::reading::Quality;
 use crate::time::Timestamp;
 
@@ -27,6 +32,10 @@ pub struct MeterRow {
     pub total: f64,
     pub counted_to: Option<Timestamp>,
     pub last_raw: Option<f64>,
+    pub start_total: f64,
+    #[sqlx(json(nullable))]
+    pub recount: Option<Recount>,
+    pub recounted_at: Option<Timestamp>,
     pub row_version: i32,
 }
 
@@ -65,6 +74,10 @@ pub struct MeterReading {
     pub entered_by: String,
     pub voided_at: Option<Timestamp>,
     pub note: Option<String>,
+    /// `counted`, `absolute`, `delta` or `exchange`.
+    pub kind: String,
+    pub raw: Option<f64>,
+    pub raw_new: Option<f64>,
 }
 
 /// What a person says of a meter; the API's body.
@@ -100,6 +113,7 @@ macro_rules! select {
         )
     };
 }
+pub(super) use select;
 
 /// By age, oldest first, after the meter `after`.
 ///
@@ -140,8 +154,8 @@ pub async fn create(
     let id = MeterId::new();
     sqlx::query(
         "INSERT INTO meter (id, tenant_id, asset_id, name, unit, source, channel_id, running_above, rollover_at,
-             max_rate_per_h, max_gap_s, total)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, coalesce($11, 3600), $12)",
+             max_rate_per_h, max_gap_s, total, start_total)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, coalesce($11, 3600), $12, $12)",
     )
     .bind(id)
     .bind(tenant)
@@ -254,7 +268,8 @@ pub async fn write_reading(
     sqlx::query(
         "INSERT INTO meter_reading (meter_id, tenant_id, at, total, delta, entered_by, note)
          VALUES ($1, $2, $3, $4, $5, $6, $7)
-         ON CONFLICT (meter_id, at) DO UPDATE SET total = excluded.total, delta = excluded.delta, note = excluded.note",
+         ON CONFLICT (meter_id, at) DO UPDATE SET total = excluded.total, delta = excluded.delta, note = excluded.note,
+             voided_at = NULL",
     )
     .bind(meter)
     .bind(tenant)
@@ -279,7 +294,7 @@ pub async fn readings(
     limit: i64,
 ) -> Result<Vec<MeterReading>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT at, total, delta, entered_by, voided_at, note FROM meter_reading
+        "SELECT at, total, delta, entered_by, voided_at, note, kind, raw, raw_new FROM meter_reading
          WHERE meter_id = $1 AND ($2::timestamptz IS NULL OR at < $2) ORDER BY at DESC LIMIT $3",
     )
     .bind(meter)
@@ -287,77 +302,6 @@ pub async fn readings(
     .bind(limit)
     .fetch_all(connection)
     .await
-}
-
-/// A person enters what he read off. The same reading again changes nothing.
-///
-/// # Errors
-/// See [`enter`].
-pub async fn enter_reading(
-    connection: &mut PgConnection,
-    meter: MeterId,
-    at: Timestamp,
-    entry: Entry,
-    confirmed: bool,
-    actor: &str,
-) -> Result<MeterRow, ChangeError<EntryError>> {
-    let mut row: MeterRow = sqlx::query_as(select!("WHERE m.id = $1 FOR UPDATE OF m"))
-        .bind(meter)
-        .fetch_optional(&mut *connection)
-        .await?
-        .ok_or(ChangeError::NotFound)?;
-    if row.counted_to == Some(at) && matches!(entry, Entry::Absolute(total) if total == row.total) {
-        return Ok(row);
-    }
-    let before = row.state();
-    let after = enter(&before, at, entry, row.max_rate_per_h, confirmed).map_err(ChangeError::Refused)?;
-    // A channel's count goes on from its own last value; a person only corrects the total.
-    let last_raw = if row.source == Source::Manual {
-        after.last_raw
-    } else {
-        before.last_raw
-    };
-    let after = State { last_raw, ..after };
-    save_state(connection, meter, &after).await?;
-    let reading = MeterReading {
-        at,
-        total: after.total,
-        delta: after.total - before.total,
-        entered_by: actor.to_owned(),
-        voided_at: None,
-        note: None,
-    };
-    write_reading(connection, row.tenant_id, meter, &reading).await?;
-    (row.total, row.counted_to, row.last_raw) = (after.total, after.counted_to, after.last_raw);
-    Ok(row)
-}
-
-/// Takes the newest reading back: the meter stands again where it stood before it. `false` = it is
-/// not the newest, or doesn't exist.
-///
-/// # Errors
-/// When the database does.
-pub async fn void_last(
-    connection: &mut PgConnection,
-    meter: MeterId,
-    at: Timestamp,
-) -> Result<bool, sqlx::Error> {
-    let newest = last_written(connection, meter).await?;
-    if newest.is_none_or(|(newest, _)| newest != at) {
-        return Ok(false);
-    }
-    sqlx::query("UPDATE meter_reading SET voided_at = now() WHERE meter_id = $1 AND at = $2")
-        .bind(meter)
-        .bind(at)
-        .execute(&mut *connection)
-        .await?;
-    let before = last_written(connection, meter).await?;
-    sqlx::query("UPDATE meter SET total = coalesce($2, 0), row_version = row_version + 1 WHERE id = $1")
-        .bind(meter)
-        .bind(before.map(|(_, total)| total))
-        .execute(connection)
-        .await?;
-    Ok(true)
 }
 
 /// How fast the meter runs, from its history of the last 90 days.
