@@ -51,10 +51,14 @@ pub async fn suppress_by_design(
                  UNION ALL
                  SELECT p.id, p.name, p.status, p.parent_id, height + 1 FROM asset p JOIN up ON p.id = up.parent_id
                  WHERE height < 16)
-             SELECT CASE WHEN status = 'down' THEN name || ' is down'
+             SELECT CASE WHEN k.lock_tag IS NOT NULL THEN name || ' is locked out, tag ' || k.lock_tag
+                         WHEN status = 'down' THEN name || ' is down'
                          ELSE name || ' is in maintenance: alarms are expected, and somebody is there' END
                     || CASE WHEN height > 0 THEN ' (this asset is part of it)' ELSE '' END AS text
-             FROM up WHERE status = 'maintenance' OR (height > 0 AND status = 'down')
+             FROM up LEFT JOIN LATERAL (
+                 SELECT min(l.tag) AS lock_tag FROM loto_lock l
+                 WHERE l.tenant_id = a.tenant_id AND l.asset_id = up.id AND l.removed_at IS NULL) k ON true
+             WHERE status = 'maintenance' OR (height > 0 AND status = 'down') OR k.lock_tag IS NOT NULL
              ORDER BY height LIMIT 1) plant ON true
          LEFT JOIN LATERAL (
              SELECT 'gateway ' || g.slug || ' is offline, so nothing is known of its channels' AS text

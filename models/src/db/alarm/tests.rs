@@ -619,6 +619,34 @@ async fn the_plants_state_silences_alarms_and_lets_them_speak_again() {
     assert_eq!(look().await.0, 0, "a second look changes nothing");
     set("operational").await;
     assert_eq!(look().await, (0, 2, vec![]));
+    // A lock on the line: whoever works there has made the alarms. Only the lock matters here, not what
+    // it hangs on.
+    let mut owner = database.owner.acquire().await.unwrap();
+    sqlx::raw_sql("SET session_replication_role = replica")
+        .execute(&mut *owner)
+        .await
+        .unwrap();
+    sqlx::query(
+        "INSERT INTO loto_lock (id, tenant_id, ticket_id, asset_id, procedure_id, point, tag, applied_by, applied_at, photo_id)
+         VALUES (gen_random_uuid(), $1, gen_random_uuid(), $2, gen_random_uuid(), 'Q1', '17', 'usr_x', now(), gen_random_uuid())",
+    )
+    .bind(plant.tenant)
+    .bind(line.asset)
+    .execute(&mut *owner)
+    .await
+    .unwrap();
+    drop(owner);
+    let (suppressed, _, rows) = look().await;
+    assert_eq!(suppressed, 2);
+    assert!(
+        rows[0].1.as_ref().unwrap().contains("line is locked out, tag 17"),
+        "{rows:?}"
+    );
+    sqlx::query("UPDATE loto_lock SET removed_at = now()")
+        .execute(&database.owner)
+        .await
+        .unwrap();
+    assert_eq!(look().await, (0, 2, vec![]));
     // The gateway has not been heard for longer than 300 s: the silence is its own.
     sqlx::query(
         "INSERT INTO ledger (gateway_id, tenant_id, day, last_at) SELECT g.id, g.tenant_id, '2025-06-15', $1 FROM gateway g",
