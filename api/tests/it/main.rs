@@ -11,6 +11,7 @@ mod openapi;
 mod orders;
 mod outbound;
 mod pages;
+mod planning;
 mod plant;
 mod problems;
 mod prometheus;

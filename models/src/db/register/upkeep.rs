@@ -70,8 +70,8 @@ pub async fn create_meter(connection: &mut PgConnection, new: &NewMeter<'_>) -> 
     };
     sqlx::query(
         "INSERT INTO meter (id, tenant_id, asset_id, name, unit, source, channel_id, running_above, rollover_at,
-                            max_rate_per_h, total)
-         VALUES ($1, $2, $3, $4, $5, $6::text::meter_source, $7, $8, $9, $10, $11)",
+                            max_rate_per_h, total, start_total)
+         VALUES ($1, $2, $3, $4, $5, $6::text::meter_source, $7, $8, $9, $10, $11, $11)",
     )
     .bind(id)
     .bind(new.tenant)
