@@ -98,6 +98,11 @@ pub enum Command {
         #[arg(long)]
         short: bool,
     },
+    /// Each codec on one core, from the bytes of a payload to columns: readings_per_s.
+    Codecs {
+        #[arg(long)]
+        short: bool,
+    },
     /// The agent on site: simulate, spool with sync, send. Runs forewarn-edge bench.
     Edge {
         #[arg(long, default_value_t = 20)]
@@ -219,6 +224,9 @@ pub async fn run(command: Command, database_url: &str) -> anyhow::Result<()> {
             };
             analytics::bench::run(args, &place.database_url, |line| eprintln!("{line}")).await?
         }
+        Command::Codecs { short } => bench::codecs(bench::CodecsArgs {
+            millis: if short { 50 } else { 2_000 },
+        })?,
         Command::Edge { seconds, short } => edge(if short { 3 } else { seconds })?,
     };
     println!("{result}");

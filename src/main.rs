@@ -12,6 +12,7 @@ mod gateways;
 mod import;
 mod learn;
 mod ledger;
+mod mapping;
 mod reliability;
 mod serve;
 mod status;

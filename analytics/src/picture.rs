@@ -30,13 +30,16 @@ fn bad(path: &Path, error: impl Display) -> anyhow::Error {
     anyhow!("{}: {error}", path.display())
 }
 
+/// How a place on an axis is written.
+type Label<'a> = &'a dyn Fn(&f64) -> String;
+
 /// A chart with named axes, ready to draw in; then the picture is written.
 fn chart(
     path: &Path,
     title: &str,
     (x, x_name): (std::ops::Range<f64>, &str),
     (y, y_name): (std::ops::Range<f64>, &str),
-    labels: (&dyn Fn(&f64) -> String, &dyn Fn(&f64) -> String),
+    labels: (Label<'_>, Label<'_>),
     draw: impl FnOnce(&mut Chart<'_, '_>) -> Result<()>,
 ) -> Result<()> {
     let area = area(path)?;

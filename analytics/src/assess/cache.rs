@@ -10,13 +10,14 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use models::db::assessment::AssetChannel;
 use models::id::{AssetClassId, AssetId, ChannelId, ModelVersionId};
 use models::time::Timestamp;
+use parking_lot::Mutex;
 
 use super::load::{ClassFacts, PASS_STEPS};
 use crate::detect::Baseline;
@@ -31,12 +32,15 @@ const CLASS_FOR: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(3 * 3600);
 const MOST_BASELINES: usize = 100_000;
 
+/// Facts of a class as of a moment, and when they were read.
+type Classes = HashMap<(AssetClassId, Timestamp), (Instant, Arc<ClassFacts>)>;
+
 /// Shared by the workers of a process.
 #[derive(Debug)]
 pub struct Memory {
     windows: Mutex<Windows>,
     baselines: Mutex<HashMap<ModelVersionId, Arc<Baseline>>>,
-    classes: Mutex<HashMap<(AssetClassId, Timestamp), (Instant, Arc<ClassFacts>)>>,
+    classes: Mutex<Classes>,
 }
 
 #[derive(Debug, Default)]
@@ -44,11 +48,6 @@ struct Windows {
     kept: HashMap<AssetId, (Instant, Arc<Kept>)>,
     bytes: usize,
     most: usize,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while it was held leaves a map that is whole: every change is one insertion.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Memory {
@@ -66,14 +65,14 @@ impl Memory {
     }
 
     pub(super) fn window(&self, asset: AssetId) -> Option<Arc<Kept>> {
-        let mut windows = locked(&self.windows);
+        let mut windows = self.windows.lock();
         let (used, kept) = windows.kept.get_mut(&asset)?;
         *used = Instant::now();
         Some(kept.clone())
     }
 
     pub(super) fn keep(&self, asset: AssetId, kept: Kept) {
-        let mut windows = locked(&self.windows);
+        let mut windows = self.windows.lock();
         if let Some((_, old)) = windows.kept.remove(&asset) {
             windows.bytes -= old.bytes();
         }
@@ -95,18 +94,18 @@ impl Memory {
     }
 
     pub(super) fn forget(&self, asset: AssetId) {
-        let mut windows = locked(&self.windows);
+        let mut windows = self.windows.lock();
         if let Some((_, old)) = windows.kept.remove(&asset) {
             windows.bytes -= old.bytes();
         }
     }
 
     pub(super) fn baseline(&self, model: ModelVersionId) -> Option<Arc<Baseline>> {
-        locked(&self.baselines).get(&model).cloned()
+        self.baselines.lock().get(&model).cloned()
     }
 
     pub(super) fn keep_baseline(&self, model: ModelVersionId, baseline: Arc<Baseline>) {
-        let mut baselines = locked(&self.baselines);
+        let mut baselines = self.baselines.lock();
         if baselines.len() >= MOST_BASELINES {
             baselines.clear();
         }
@@ -114,13 +113,13 @@ impl Memory {
     }
 
     pub(super) fn class(&self, class: AssetClassId, at: Timestamp) -> Option<Arc<ClassFacts>> {
-        let classes = locked(&self.classes);
+        let classes = self.classes.lock();
         let (since, facts) = classes.get(&(class, at))?;
         (since.elapsed() < CLASS_FOR).then(|| facts.clone())
     }
 
     pub(super) fn keep_class(&self, class: AssetClassId, at: Timestamp, facts: Arc<ClassFacts>) {
-        let mut classes = locked(&self.classes);
+        let mut classes = self.classes.lock();
         classes.retain(|_, (since, _)| since.elapsed() < CLASS_FOR);
         classes.insert((class, at), (Instant::now(), facts));
     }

@@ -346,7 +346,7 @@ fn of_buckets(name: &str, buckets: &[models::db::history::stats::Stat]) -> Optio
         "count_over_time" => Some(count as f64),
         "min_over_time" => used().filter_map(|stat| stat.low).reduce(f64::min),
         "max_over_time" => used().filter_map(|stat| stat.high).reduce(f64::max),
-        _ => used().last()?.last_value,
+        _ => used().next_back()?.last_value,
     }
 }
 

@@ -7,6 +7,7 @@ use axum::response::Response;
 use models::asset::ChannelKind;
 use models::db::history;
 use models::db::overview::{self, ChannelChange, ChannelRow};
+use models::db::sent;
 use models::id::{AssetId, ChannelId, DeviceId};
 use models::reading::Quality;
 use models::time::Timestamp;
@@ -29,6 +30,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(of_asset))
         .routes(routes!(list))
         .routes(routes!(get, change))
+        .routes(routes!(as_sent))
 }
 
 /// One value of a channel.
@@ -63,6 +65,9 @@ pub struct Channel {
     pub kind: ChannelKind,
     pub device: Named<DeviceId>,
     pub gateway: GatewayRef,
+    /// Since when its device is away, as the gateway says (Sparkplug's deaths, ThingsBoard's
+    /// disconnect): the newest reading is stale. `null` = live, or nobody says such things.
+    pub stale_since: Option<Timestamp>,
     /// Expected seconds between readings; `null` = irregular.
     pub cadence_s: Option<f64>,
     pub plausible_min: Option<f64>,
@@ -85,6 +90,7 @@ impl Channel {
                 id: row.gateway_id,
                 slug: row.gateway_slug,
             },
+            stale_since: row.stale_since,
             cadence_s: row.cadence_s,
             plausible_min: row.plausible_min,
             plausible_max: row.plausible_max,
@@ -177,6 +183,56 @@ async fn one(db: &mut PgConnection, id: ChannelId) -> Result<Channel, Problem> {
     security(("bearer" = ["assets:read"])))]
 async fn get(mut tenant: Tenant<AssetsRead>, Path(id): Path<ChannelId>) -> Result<Json<Channel>, Problem> {
     Ok(Json(one(tenant.db(), id).await?))
+}
+
+/// A reading as it was sent.
+#[derive(Serialize, ToSchema)]
+pub struct SentReading {
+    ts: Timestamp,
+    /// In the unit it came in.
+    value: f64,
+    #[schema(example = "[degF]")]
+    unit: String,
+    /// In the channel's unit.
+    stored: f64,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct SentQuery {
+    /// A day before `to` unless given.
+    from: Option<Timestamp>,
+    /// Up to, and without, this moment; now unless given.
+    to: Option<Timestamp>,
+    #[param(minimum = 1, maximum = 10_000)]
+    limit: Option<u32>,
+}
+
+/// Readings as the gateway sent them, before the conversion to the channel's unit; oldest first.
+#[utoipa::path(get, path = "/v1/channels/{id}/sent", operation_id = "list_sent_readings", tag = "channels",
+    params(("id" = ChannelId, Path), SentQuery), responses((status = 200, body = Vec<SentReading>)),
+    security(("bearer" = ["assets:read"])))]
+async fn as_sent(
+    mut tenant: Tenant<AssetsRead>,
+    Path(id): Path<ChannelId>,
+    Query(query): Query<SentQuery>,
+) -> Result<Json<Vec<SentReading>>, Problem> {
+    overview::channel(tenant.db(), id)
+        .await?
+        .ok_or_else(Problem::not_found)?;
+    let limit = i32::try_from(query.limit.unwrap_or(1_000).clamp(1, 10_000)).unwrap_or(1_000);
+    let to = query.to.unwrap_or_else(Timestamp::now);
+    let a_day_before = Timestamp::from_micros(to.micros().saturating_sub(86_400_000_000));
+    let from = query.from.unwrap_or(a_day_before);
+    let rows = sent::history(tenant.db(), id, from, to, limit).await?;
+    let shown = rows.into_iter().map(|row| SentReading {
+        ts: row.ts,
+        value: row.value,
+        unit: row.unit,
+        stored: row.stored,
+    });
+    Ok(Json(shown.collect()))
 }
 
 /// Tells `null` (take it off its asset) from a missing key (leave it).

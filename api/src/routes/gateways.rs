@@ -307,10 +307,13 @@ async fn add_credential(
             let secret = Secret::given(password.clone());
             // Some tens of milliseconds by intention: not on a thread that serves others.
             let hashed = tokio::task::spawn_blocking(move || crate::auth::password::hash(&password)).await;
-            let hash = hashed.map_err(anyhow::Error::from).flatten().map_err(|error| {
-                tracing::error!(error = format!("{error:#}"), "a password can't be hashed");
-                Problem::new(Kind::Internal, "the password can't be kept")
-            })?;
+            let hash = hashed
+                .map_err(anyhow::Error::from)
+                .and_then(|hashed| hashed)
+                .map_err(|error| {
+                    tracing::error!(error = format!("{error:#}"), "a password can't be hashed");
+                    Problem::new(Kind::Internal, "the password can't be kept")
+                })?;
             (secret, Some(hash))
         }
         None => (Secret::generate(SecretKind::Gateway), None),

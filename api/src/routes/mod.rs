@@ -24,6 +24,7 @@ mod history_aligned;
 mod history_state;
 mod keys;
 mod ledger;
+mod mappings;
 mod meters;
 mod model_versions;
 mod ops;
@@ -81,6 +82,7 @@ pub fn all() -> OpenApiRouter<App> {
         .merge(plan_forecast::routes())
         .merge(gateways::routes())
         .merge(provision::routes())
+        .merge(mappings::routes())
         .merge(ledger::routes())
         .merge(dead_letters::routes())
         .merge(model_versions::routes())

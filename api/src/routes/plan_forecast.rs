@@ -150,7 +150,7 @@ async fn forecast(
             expected,
         }));
     }
-    data.sort_by(|a, b| (a.expected.date, a.plan.id).cmp(&(b.expected.date, b.plan.id)));
+    data.sort_by_key(|one| (one.expected.date, one.plan.id));
     Ok(Json(PlanForecastList { data, unknown }))
 }
 

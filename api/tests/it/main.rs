@@ -7,6 +7,7 @@ mod harness;
 mod history;
 mod leak;
 mod lists;
+mod mappings;
 mod openapi;
 mod orders;
 mod outbound;

@@ -324,7 +324,10 @@ async fn plans_of_a_year_and_plans_that_can_not_be() {
     let done = order(&server, &token, &path, &format!("{path}/done"), json!({}))
         .await
         .expect(200);
-    assert!(done["anchor_date"].as_str().unwrap() >= today.as_str(), "the interval begins anew");
+    assert!(
+        done["anchor_date"].as_str().unwrap() >= today.as_str(),
+        "the interval begins anew"
+    );
     let stale = server
         .send(
             Method::POST,

@@ -139,17 +139,17 @@ enum Field<'a> {
 
 impl Reader<'_> {
     fn line(&mut self, line: &str, number: usize) -> Result<(), Fault> {
-        let (measurement, mut at) = token(line, 0, &[b',', b' ']);
+        let (measurement, mut at) = token(line, 0, b", ");
         if measurement.is_empty() {
             return fault(0, "the measurement is missing");
         }
         let mut tags: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
         while line.as_bytes().get(at) == Some(&b',') {
-            let (key, end) = token(line, at + 1, &[b'=', b',', b' ']);
+            let (key, end) = token(line, at + 1, b"=, ");
             if line.as_bytes().get(end) != Some(&b'=') || key.is_empty() {
                 return fault(at + 1, "expected a tag as key=value");
             }
-            let (value, next) = token(line, end + 1, &[b',', b' ', b'=']);
+            let (value, next) = token(line, end + 1, b", =");
             if value.is_empty() || line.as_bytes().get(next) == Some(&b'=') {
                 return fault(
                     end + 1,
@@ -194,7 +194,7 @@ impl Reader<'_> {
         }
         at = fields_at;
         loop {
-            let (key, end) = token(line, at, &[b'=', b',', b' ']);
+            let (key, end) = token(line, at, b"=, ");
             if key.is_empty() || line.as_bytes().get(end) != Some(&b'=') {
                 return fault(at, "expected a field as key=value");
             }

@@ -133,9 +133,7 @@ pub fn publish(identity: &Identity, topic: &str) -> Result<Destination, Denied> 
             Ok(Kind::State) => Ok(to_subscribers()),
             Ok(Kind::Committed | Kind::Error) => Err(Denied::Right("server_topic")),
             Err(_) if rest.starts_with("answer/") => Ok(to_subscribers()),
-            Err(_) if rest == "command" || rest.starts_with("command/") => {
-                Err(Denied::Right("server_topic"))
-            }
+            Err(_) if rest == "command" || rest.starts_with("command/") => Err(Denied::Right("server_topic")),
             Err(_) => Ok(to_writer(Format::Unknown)),
         };
     }

@@ -74,7 +74,6 @@ pub(crate) struct WebSocket<S> {
     rest: Bytes,
 }
 
-#[expect(clippy::result_large_err, reason = "the type of the handshake's callback")]
 fn subprotocol(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
     let offered = request
         .headers()

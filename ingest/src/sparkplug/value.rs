@@ -88,7 +88,7 @@ fn array(bytes: &[u8], datatype: u32) -> Content {
         datatype::BOOLEAN_ARRAY => return booleans(bytes),
         _ => return Content::Unsupported(format!("{} bytes of data type {datatype}", bytes.len())),
     };
-    if bytes.len() % width != 0 {
+    if !bytes.len().is_multiple_of(width) {
         return Content::Unsupported(format!(
             "an array of {} bytes, which is no multiple of {width}",
             bytes.len()
@@ -192,7 +192,7 @@ mod tests {
             (Value::Int(60_000), 6, 60_000.0),
             (Value::Int(u32::MAX), 7, 4_294_967_295.0),
             (Value::Long(4_294_967_295), 7, 4_294_967_295.0),
-            (Value::Long(1 << 63), 8, 9_223_372_036_854_775_808.0),
+            (Value::Long(1 << 63), 8, 2_f64.powi(63)),
             (Value::Float(1.5), 9, 1.5),
             (Value::Double(2.25), 10, 2.25),
             (Value::Boolean(true), 11, 1.0),

@@ -51,7 +51,7 @@ async fn fleet(database: &TestDatabase, pool: &PgPool, plant: &Plant, machines: 
                 }
             })
             .collect();
-        db::write_features(&mut *pool.acquire().await.unwrap(), &rows, 0.0)
+        db::write_features(&mut pool.acquire().await.unwrap(), &rows, 0.0)
             .await
             .unwrap();
         if let Some(at) = failed {

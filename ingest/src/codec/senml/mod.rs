@@ -200,7 +200,7 @@ impl Resolver<'_> {
     /// Microseconds since 1970.
     fn absolute(&self, seconds: f64) -> Option<i64> {
         let micros = (seconds * 1e6).round();
-        if !(micros.abs() < 9e18) {
+        if micros.is_nan() || micros.abs() >= 9e18 {
             return None;
         }
         if seconds < RELATIVE_BELOW {

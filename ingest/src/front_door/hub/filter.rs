@@ -7,6 +7,10 @@ pub use models::wire::is_filter as valid;
 ///
 /// # Errors
 /// When it starts like a shared subscription and is none.
+#[expect(
+    clippy::result_unit_err,
+    reason = "there is one way to be wrong, and the caller has its own words for it"
+)]
 pub fn shared(filter: &str) -> Result<Option<(&str, &str)>, ()> {
     let Some(rest) = filter.strip_prefix("$share/") else {
         return if filter == "$share" { Err(()) } else { Ok(None) };

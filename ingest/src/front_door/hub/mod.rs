@@ -278,10 +278,10 @@ impl Hub {
                 .and_then(|subscription| subscription.group.clone());
             if group.is_some() {
                 let others = inner.tree.find(&queued.message.topic);
-                if let Some(entry) = others.into_iter().find(|entry| entry.subscription.group == group) {
-                    if push(&entry.session, &[&entry.subscription], &queued.message, false).is_err() {
-                        metrics::dropped_down("queue_full");
-                    }
+                if let Some(entry) = others.into_iter().find(|entry| entry.subscription.group == group)
+                    && push(&entry.session, &[&entry.subscription], &queued.message, false).is_err()
+                {
+                    metrics::dropped_down("queue_full");
                 }
             }
         }

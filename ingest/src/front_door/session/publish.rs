@@ -56,9 +56,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         };
         match destination {
             Err(denied) => self.refuse(&publish, denied),
-            Ok(Destination::Subscribers(name)) => self.to_subscribers(name, publish).await,
+            Ok(Destination::Subscribers(name)) => self.for_subscribers(name, publish).await,
             Ok(Destination::Claim(hash)) => self.claim(hash, publish).await,
-            Ok(Destination::Writer(gateway, format)) => self.to_writer(gateway, format, publish).await,
+            Ok(Destination::Writer(gateway, format)) => self.for_writer(gateway, format, publish).await,
         }
     }
 
@@ -125,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         })
     }
 
-    async fn to_subscribers(&mut self, name: String, publish: Publish) -> Result<(), End> {
+    async fn for_subscribers(&mut self, name: String, publish: Publish) -> Result<(), End> {
         let message = self.message(name, &publish);
         let space = self.identity.space;
         let mut waited = false;
@@ -164,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         }
     }
 
-    async fn to_writer(
+    async fn for_writer(
         &mut self,
         gateway: Arc<Gateway>,
         format: Format,

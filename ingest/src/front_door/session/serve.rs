@@ -168,7 +168,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
 
     /// Answers what can be answered without overtaking ([MQTT-4.6.0-2], [MQTT-4.6.0-3]).
     pub(super) fn answer(&mut self) {
-        while let Some(pending) = self.pending.pop_front_if(|pending| pending.answer.is_some()) {
+        while self
+            .pending
+            .front()
+            .is_some_and(|pending| pending.answer.is_some())
+        {
+            let Some(pending) = self.pending.pop_front() else {
+                break;
+            };
             metrics::in_flight(-1.0);
             let Pending {
                 packet_id,
