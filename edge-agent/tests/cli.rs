@@ -21,6 +21,16 @@ fn edge(dir: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
+/// Ends with the test, however that ends.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -84,13 +94,14 @@ async fn from_nothing_to_a_running_agent() {
         text(&failed.stdout)
     );
 
-    let mut agent = Command::new(env!("CARGO_BIN_EXE_forewarn-edge"))
+    let agent = Command::new(env!("CARGO_BIN_EXE_forewarn-edge"))
         .args(["run", "--config", "edge.toml"])
         .current_dir(dir.path())
         .env("RUST_LOG", "error")
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
+    let mut agent = Running(agent);
     sink.until(30, |r| r.readings > 10).await.unwrap();
     let page = async {
         loop {
@@ -118,14 +129,23 @@ async fn from_nothing_to_a_running_agent() {
         "the secret is shown"
     );
 
-    let shown = edge(dir.path(), &["status", "--config", "edge.toml"]);
-    let shown = text(&shown.stdout);
-    assert!(
-        shown.contains("connected since") && shown.contains("flash "),
-        "{shown}"
-    );
-    agent.kill().unwrap();
-    agent.wait().unwrap();
+    // The command reads the file that the agent writes now and then.
+    let shown = async {
+        loop {
+            let shown = edge(dir.path(), &["status", "--config", "edge.toml"]);
+            let shown = text(&shown.stdout);
+            if shown.contains("connected since") {
+                return shown;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let shown = tokio::time::timeout(Duration::from_secs(30), shown)
+        .await
+        .unwrap();
+    assert!(shown.contains("flash "), "{shown}");
+    agent.0.kill().unwrap();
+    agent.0.wait().unwrap();
     let shown = edge(dir.path(), &["status", "--config", "edge.toml"]);
     assert!(
         text(&shown.stdout).contains("agent not running"),

@@ -23,7 +23,7 @@ for _ in range(100):
     if node._connected:
         break
 for i in range(1, 5):
-    device.update((metric("temp", psp.DataType.INT16, -3 - i, T0 + i),))
+    node.update_device("gauge", (metric("temp", psp.DataType.INT16, -3 - i, T0 + i),))
     node.update((metric("load", psp.DataType.DOUBLE, 0.5 + i, T0 + i),))
 time.sleep(0.5)
 node.disconnect()

@@ -23,6 +23,7 @@ fn every_assertion_has_a_test_that_exists_or_a_reason() {
     let table = std::fs::read_to_string(root.join("../docs/sparkplug-conformance.md")).unwrap();
     let mut code = String::new();
     sources(&root.join("src/sparkplug"), &mut code);
+    sources(&root.join("src/foreign"), &mut code);
     sources(&root.join("tests/it"), &mut code);
     let mut assertions = 0;
     for line in table.lines().filter(|line| line.starts_with("| tck-id-")) {

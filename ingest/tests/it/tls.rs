@@ -207,8 +207,8 @@ async fn both_versions_of_tls_and_a_reload() {
         assert!(started.elapsed() < WAIT, "the new certificate isn't read");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
-    assert_eq!(connect(&mut after, None).await, Some(0));
     ping(&mut before).await;
+    assert_eq!(connect(&mut after, None).await, Some(0));
     broker.stop().await;
 }
 

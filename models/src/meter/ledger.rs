@@ -233,8 +233,12 @@ mod tests {
             Err(LedgerError::Implausible { .. })
         ));
         assert!(
-            recount(0.0, &lines, dial, Some(at(48))).is_err(),
-            "the way into it counts as well"
+            recount(0.0, &lines, dial, Some(at(0))).is_err(),
+            "the way out of it counts as well"
+        );
+        assert!(
+            recount(0.0, &lines, dial, Some(at(48))).is_ok(),
+            "what was let in before stays"
         );
         assert!(recount(0.0, &lines, dial, None).is_ok(), "confirmed");
     }
