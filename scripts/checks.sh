@@ -173,6 +173,8 @@ check_dependencies() {
         return 0
     fi
     step "Licences, bans and sources of the dependencies"
+    # Crates for other platforms too, which a build here never fetches.
+    (cd "$ROOT" && cargo fetch --locked --quiet >&2) || return 1
     (cd "$ROOT" && cargo deny --offline --log-level error check --hide-inclusion-graph licenses bans sources >&2) || return 1
     step "Advisories"
     if (cd "$ROOT" && timeout 120 cargo deny --log-level off fetch db >/dev/null 2>&1 </dev/null); then
