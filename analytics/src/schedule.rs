@@ -31,6 +31,8 @@ const TICK: Duration = Duration::from_millis(500);
 const SYNC: Duration = Duration::from_secs(10);
 /// First wait after a failed pass, doubled each time.
 const BACK_OFF_S: f64 = 15.0;
+/// Seconds until an asset without readings is looked at again; such a pass is one query.
+const NO_READINGS_S: f64 = 10.0;
 const MOST_BACK_OFF_S: f64 = 3600.0;
 
 /// Claims and assesses due assets until told to stop.
@@ -129,7 +131,13 @@ async fn settle(
 ) -> &'static str {
     match result {
         Ok(Ok(_)) => "assessed",
-        Ok(Err(Skipped::NoReadings)) => "no_readings",
+        Ok(Err(Skipped::NoReadings)) => {
+            // A gateway sends its history first or is about to start, and people wait for the first result.
+            if let Err(error) = look_again(pool, claim).await {
+                tracing::warn!(asset = %claim.asset_id, error = format!("{error:#}"), "looked at again when it is due");
+            }
+            "no_readings"
+        }
         Ok(Err(Skipped::LostLease)) => {
             tracing::warn!(asset = %claim.asset_id, "took longer than its lease, another worker has the asset");
             "lost_lease"
@@ -146,6 +154,12 @@ async fn settle(
             "failed"
         }
     }
+}
+
+async fn look_again(pool: &PgPool, claim: &Claim) -> anyhow::Result<()> {
+    let mut connection = pool.acquire().await?;
+    let at = Timestamp::now().plus_seconds(NO_READINGS_S);
+    Ok(db::due_by(&mut connection, claim.asset_id, at).await?)
 }
 
 async fn give_back(

@@ -142,6 +142,19 @@ pub async fn finish_claims(
     .await
 }
 
+/// Makes an asset due at `at`, unless it is due before.
+///
+/// # Errors
+/// When the database does.
+pub async fn due_by(connection: &mut PgConnection, asset: AssetId, at: Timestamp) -> Result<()> {
+    sqlx::query("UPDATE assessment_schedule SET due_at = LEAST(due_at, $2) WHERE asset_id = $1")
+        .bind(asset)
+        .bind(at)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Gives a claim back after a pass that failed; the next one is due at `retry_at`.
 ///
 /// # Errors
