@@ -1,13 +1,18 @@
 # shellcheck shell=bash
 # Tests, lints and benchmarks. Sourced by ./dev.
 
-# run_tests [FILTER…]: everything; with filters, only the Rust tests whose names contain one; "browser" means the pages' tests.
+# run_tests [--clippy] [FILTER…]: everything; with filters, only the Rust tests whose names contain one; "browser" means the
+# pages' tests. With --clippy the build goes through clippy, and what it finds is a failure.
 run_tests() {
-    local rust=yes browser=yes filters=() word url log failed=''
+    local rust=yes browser=yes filters=() named='' word url log failed=''
     for word in "$@"; do
-        if [ "$word" = browser ]; then rust=''; else filters+=("$word"); fi
+        case $word in
+            --clippy) clippy_while_building ;;
+            browser) rust='' named=yes ;;
+            *) filters+=("$word") ;;
+        esac
     done
-    if [ "${#filters[@]}" -gt 0 ]; then rust=yes; [ "$#" -gt "${#filters[@]}" ] || browser=''; fi
+    if [ "${#filters[@]}" -gt 0 ]; then rust=yes browser=$named; fi
     web_has_script test:browser || browser=''
 
     need_rust
@@ -16,27 +21,55 @@ run_tests() {
     build_pages
     log=$(mktemp)
     # shellcheck disable=SC2064  # the name is meant as it is now
-    trap "rm -f '$log'" EXIT
+    trap "rm -f '$log'; kill \${SHOWN_MARK:-} 2>/dev/null || true" EXIT
 
     # All targets in one go: tests that kill real processes need both executables, and building those separately would
     # choose other features for the dependencies and compile them twice.
     step "Building (dev profile)"
-    (cd "$ROOT" && cargo build --locked --workspace --all-targets >&2 </dev/null)
+    shown "$log" cargo build --locked --workspace --all-targets
+    if grep -qE '^(warning|error): .*\(.*\) generated [0-9]+ warning' "$log"; then
+        warn "the build has warnings"
+        [ -z "${RUSTC_WORKSPACE_WRAPPER:-}" ] || failed=yes
+    fi
     export DATABASE_URL=$url FOREWARN_BIN_DIR=$TARGET/debug
     if [ -n "$rust" ]; then
         [ "${#filters[@]}" -gt 0 ] || check_types || failed=yes
         step "Rust tests"
-        (cd "$ROOT" && cargo test --locked --workspace --no-fail-fast -- "${filters[@]}" </dev/null 2>&1) | tee -a "$log" || failed=yes
+        shown "$log" cargo test --locked --workspace --no-fail-fast -- "${filters[@]}" || failed=yes
     fi
     if [ -n "$rust" ] && [ "${#filters[@]}" -eq 0 ] && web_has_script test; then
         step "Unit tests of the pages"
-        NO_COLOR=1 npm --prefix "$WEB" run --silent test </dev/null 2>&1 | tee -a "$log" || failed=yes
+        NO_COLOR=1 shown "$log" npm --prefix "$WEB" run --silent test || failed=yes
     fi
     if [ -n "$browser" ]; then
         step "Browser tests ($CHROMIUM)"
-        browser_tests 2>&1 | tee -a "$log" || failed=yes
+        shown "$log" browser_tests || failed=yes
     fi
     summarise "$log" "$failed"
+}
+
+# shown LOG COMMAND…: runs it in the checkout; what it prints is shown and kept in LOG. Not through a pipe: a process that a
+# failed test leaves behind would hold the pipe open, and this would wait for it for ever.
+shown() {
+    local log=$1 code=0 first follower
+    shift
+    first=$(($(wc -l <"$log") + 1))
+    # Ends the follower, once it has shown the rest.
+    sleep infinity &
+    SHOWN_MARK=$!
+    tail -n +"$first" -s 0.2 -f --pid="$SHOWN_MARK" "$log" &
+    follower=$!
+    (cd "$ROOT" && "$@") </dev/null >>"$log" 2>&1 || code=$?
+    kill "$SHOWN_MARK"
+    wait "$SHOWN_MARK" "$follower" 2>/dev/null || true
+    return "$code"
+}
+
+# One build instead of two: clippy's driver is a compiler too. `cargo clippy` only checks, so that all dependencies would be
+# compiled once for it and once for the tests.
+clippy_while_building() {
+    have clippy-driver || die "clippy is missing" "Install it: rustup component add clippy"
+    export RUSTC_WORKSPACE_WRAPPER=clippy-driver
 }
 
 # The pages in a real browser, against the demo plant in a database, on ports and in a folder of its own. A subshell: its
@@ -45,6 +78,7 @@ browser_tests() (
     local url name dir http mqtt config started
     url=$DATABASE_URL name=fw_browser_$$ dir=$(mktemp -d) pids=()
     http=$(unused_port 18080) mqtt=$(unused_port 18830)
+    # shellcheck disable=SC2317  # called by the trap
     cleanup() {
         [ "${#pids[@]}" -eq 0 ] || { kill "${pids[@]}" && wait "${pids[@]}"; } 2>/dev/null || true
         "$(db_psql)" "$url" -Xqc "DROP DATABASE IF EXISTS $name WITH (FORCE)" >&2
@@ -130,15 +164,18 @@ check_types() {
     npm --prefix "$WEB" run --silent typecheck >&2 </dev/null
 }
 
-# Runs every check, says at the end which ones failed.
+# run_lints [--no-clippy]: every check; says at the end which ones failed.
 run_lints() {
-    local failures=()
+    local failures=() clippy=yes
+    [ "${1:-}" != --no-clippy ] || clippy=''
     need_rust
     build_pages
     step "Format"
     (cd "$ROOT" && cargo fmt --all --check >&2) || failures+=("format (cargo fmt --all mends it)")
-    step "Clippy"
-    (cd "$ROOT" && cargo clippy --locked --workspace --all-targets -- -D warnings >&2 </dev/null) || failures+=(clippy)
+    if [ -n "$clippy" ]; then
+        step "Clippy"
+        (cd "$ROOT" && cargo clippy --locked --workspace --all-targets -- -D warnings >&2 </dev/null) || failures+=(clippy)
+    fi
     check_dependencies || failures+=("dependencies (deny.toml)")
     check_types || failures+=("types of the pages")
     check_dashboards || failures+=("dashboards")

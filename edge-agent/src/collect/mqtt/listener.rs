@@ -127,6 +127,19 @@ impl Shared {
             s => Duration::from_secs(s.into()).mul_f64(1.5),
         };
         let mut waiting = Waiting::default();
+        let ended = self.take_publishes(&mut link, &mut waiting, silent_most).await;
+        // A device may send DISCONNECT in the same segment as its last QoS 0 publish: what has come in is kept all the
+        // same, however the connection ends.
+        let kept = waiting.settle().await;
+        ended.and(kept)
+    }
+
+    async fn take_publishes(
+        &self,
+        link: &mut Link,
+        waiting: &mut Waiting,
+        silent_most: Duration,
+    ) -> anyhow::Result<()> {
         // QoS 2: kept, and their PUBREL has not come.
         let mut unreleased: BTreeSet<u16> = BTreeSet::new();
         let mut heard_at = Instant::now();

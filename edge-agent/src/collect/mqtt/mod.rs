@@ -263,6 +263,14 @@ impl Waiting {
         }));
     }
 
+    /// Waits for all of them, answers to nobody.
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        while let Some(kept) = self.queue.next().await {
+            kept?;
+        }
+        Ok(())
+    }
+
     /// The next one that is safe; never returns while there is none.
     async fn next(&mut self) -> anyhow::Result<(u16, QoS)> {
         match self.queue.next().await {

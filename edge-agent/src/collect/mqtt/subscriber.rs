@@ -53,6 +53,18 @@ impl Subscriber {
         let mut link = Link::connect(&self.address, self.tls.as_ref(), connect, MAX_PACKET).await?;
         link.subscribe(self.filters.iter().cloned())?;
         let mut waiting = Waiting::default();
+        let ended = self.take_publishes(&mut link, &mut waiting, feed).await;
+        // The broker sends QoS 0 only once: what has come in is kept, however the connection ends.
+        waiting.settle().await?;
+        ended
+    }
+
+    async fn take_publishes(
+        &self,
+        link: &mut Link,
+        waiting: &mut Waiting,
+        feed: &Feed,
+    ) -> anyhow::Result<()> {
         loop {
             let reading = !waiting.is_full();
             tokio::select! {
