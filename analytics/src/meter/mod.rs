@@ -98,6 +98,8 @@ async fn advance(
     };
     let readings = sql::channel_readings(&mut tx, channel, row.counted_to, now, CHUNK).await?;
     if readings.is_empty() {
+        // Not left to the drop, which lets go of the lock at some time later: the look for late readings would pass by.
+        tx.rollback().await?;
         return Ok(0);
     }
     let written = sql::last_written(&mut tx, id).await?;
