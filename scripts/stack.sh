@@ -34,6 +34,7 @@ stack_up() {
     "$BIN/forewarn" demo prepare --dir "$DEMO" --uplink "mqtt://127.0.0.1:$MQTT_PORT" --data "$ROOT/demo/data" </dev/null >&2 8>&-
 
     step "Starting"
+    stack_secret
     is_alive serve || spawn serve "$BIN/forewarn" serve
     stack_await_ready
     start_agents
@@ -88,6 +89,13 @@ stack_database() {
     fi
     export DATABASE_URL=$url
     (umask 077 && echo "$url" >"$RUN/database-url")
+}
+
+# What sign-ins are signed with: kept, so that a restart signs nobody out.
+stack_secret() {
+    [ -z "${FOREWARN__API__JWT_SECRET:-}${FOREWARN__API__JWT_SECRET_FILE:-}" ] || return 0
+    [ -s "$STATE/jwt.secret" ] || (umask 077 && head -c 48 /dev/urandom | base64 -w 0 >"$STATE/jwt.secret")
+    export FOREWARN__API__JWT_SECRET_FILE=$STATE/jwt.secret
 }
 
 start_agents() {
@@ -251,6 +259,6 @@ stack_reset() {
     fi
     [ -z "$(stack_names)" ] || stack_down
     db_delete
-    rm -rf "$DEMO" "$LOGS" "$RUN"
+    rm -rf "$DEMO" "$LOGS" "$RUN" "$STATE/jwt.secret"
     say "Deleted. ./dev up starts afresh."
 }
