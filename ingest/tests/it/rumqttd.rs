@@ -174,7 +174,7 @@ async fn a_shared_subscription_ends_the_router() {
     };
     member.send(Packet::Disconnect(bye, None)).await.unwrap();
     // A thread of its own, left behind: an attempt that reaches the router as it ends is never answered.
-    let (say, said) = std::sync::mpsc::channel();
+    let (say, said) = std::sync::mpsc::sync_channel(0);
     std::thread::spawn(move || {
         while say
             .send(tx.publish("t", "x").is_ok() && link("next", true).is_some())
