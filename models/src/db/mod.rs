@@ -5,6 +5,7 @@
 //! of the schema are the contract for errors, never message texts.
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -101,7 +102,26 @@ pub fn connect(url: &str, role: Role, max_connections: u32) -> Result<PgPool, sq
                 Ok(())
             })
         })
+        // Ingest copies nothing out.
+        .after_release(move |connection, _| {
+            Box::pin(async move { Ok(role == Role::Ingest || is_in_step(connection).await) })
+        })
         .connect_lazy_with(options))
+}
+
+/// Whether a connection that comes back answers what it is asked; one that doesn't is closed.
+///
+/// A COPY out of the database whose reader is dropped half-way (somebody's browser went away during an
+/// export) leaves an answer behind that sqlx doesn't count. Every query after it would be given
+/// nothing, or the rows of the one before, another tenant's among them.
+async fn is_in_step(connection: &mut PgConnection) -> bool {
+    static ASKED: AtomicI64 = AtomicI64::new(0);
+    let token = ASKED.fetch_add(1, Ordering::Relaxed);
+    let answer: Result<i64, _> = sqlx::query_scalar("SELECT $1::int8")
+        .bind(token)
+        .fetch_one(connection)
+        .await;
+    matches!(answer, Ok(answer) if token == answer)
 }
 
 /// Brings the schema up to date, as the database's owner.

@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 
 use super::RawPoint;
+use super::copy::{array, each};
 use crate::id::ChannelId;
 use crate::time::Timestamp;
 
@@ -47,16 +48,20 @@ pub async fn many(
     to: Timestamp,
     most: i64,
 ) -> Result<Vec<(ChannelId, RawPoint)>, sqlx::Error> {
-    let rows: Vec<(ChannelId, Timestamp, f64, i16)> =
-        sqlx::query_as("SELECT channel_id, ts, value, quality FROM history_many($1, $2, $3, $4)")
-            .bind(channels.iter().map(|channel| channel.0).collect::<Vec<_>>())
-            .bind(from)
-            .bind(to)
-            .bind(most)
-            .fetch_all(connection)
-            .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(channel, ts, value, quality)| (channel, RawPoint { ts, value, quality }))
-        .collect())
+    let query = format!(
+        "SELECT channel_id, ts, value, quality FROM history_many({}, '{from}', '{to}', {most})",
+        array(channels)
+    );
+    let mut all = Vec::new();
+    each(connection, &query, |[id, ts, value, quality]| {
+        let point = RawPoint {
+            ts: ts.time()?,
+            value: value.double()?,
+            quality: quality.short()?,
+        };
+        all.push((ChannelId(id.int()?), point));
+        Ok(())
+    })
+    .await?;
+    Ok(all)
 }

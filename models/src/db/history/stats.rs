@@ -6,6 +6,7 @@
 
 use sqlx::PgConnection;
 
+use super::copy::{array, each};
 use super::rollup::HOUR_US;
 use crate::id::ChannelId;
 use crate::time::Timestamp;
@@ -85,7 +86,7 @@ impl Grid {
 }
 
 /// One bucket of one channel. `ts` is its start. The numbers are `None` when all readings are bad.
-#[derive(Clone, Copy, Debug, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stat {
     pub channel_id: ChannelId,
     pub ts: Timestamp,
@@ -105,6 +106,15 @@ pub struct Stat {
     pub last_value: Option<f64>,
 }
 
+/// A call of one of the schema's functions for buckets.
+fn call(function: &str, channels: &[ChannelId], from: Timestamp, to: Timestamp, grid: Grid) -> String {
+    let (channels, width_us, origin, level) =
+        (array(channels), grid.width_us, grid.origin, grid.level.name());
+    format!(
+        "{function}({channels}, '{from}', '{to}', {width_us}::bigint * interval '1 microsecond', '{origin}', '{level}')"
+    )
+}
+
 /// Buckets of `[from, to)` that have a reading, by channel and time. Nothing of channels that are
 /// not the tenant's.
 ///
@@ -117,15 +127,50 @@ pub async fn stats(
     to: Timestamp,
     grid: Grid,
 ) -> Result<Vec<Stat>, sqlx::Error> {
-    sqlx::query_as("SELECT * FROM history_stats($1, $2, $3, $4::bigint * interval '1 microsecond', $5, $6)")
-        .bind(channels.iter().map(|channel| channel.0).collect::<Vec<_>>())
-        .bind(from)
-        .bind(to)
-        .bind(grid.width_us)
-        .bind(grid.origin)
-        .bind(grid.level.name())
-        .fetch_all(connection)
-        .await
+    let query = format!(
+        "SELECT channel_id, ts, readings, good, n, low, high, mean, time_mean, first_ts, first_value, last_ts, last_value
+         FROM {}",
+        call("history_stats", channels, from, to, grid)
+    );
+    let mut all = Vec::new();
+    each(
+        connection,
+        &query,
+        |[
+            id,
+            ts,
+            readings,
+            good,
+            n,
+            low,
+            high,
+            mean,
+            time_mean,
+            t0,
+            v0,
+            t1,
+            v1,
+        ]| {
+            all.push(Stat {
+                channel_id: ChannelId(id.int()?),
+                ts: ts.time()?,
+                readings: readings.long()?,
+                good: good.long()?,
+                n: n.long()?,
+                low: low.maybe_double()?,
+                high: high.maybe_double()?,
+                mean: mean.maybe_double()?,
+                time_mean: time_mean.maybe_double()?,
+                first_ts: t0.maybe_time()?,
+                first_value: v0.maybe_double()?,
+                last_ts: t1.maybe_time()?,
+                last_value: v1.maybe_double()?,
+            });
+            Ok(())
+        },
+    )
+    .await?;
+    Ok(all)
 }
 
 /// As [`stats`], but of each bucket only `n`, `low`, `high` and `mean`, at a fraction of the cost;
@@ -140,36 +185,32 @@ pub async fn outline(
     to: Timestamp,
     grid: Grid,
 ) -> Result<Vec<Stat>, sqlx::Error> {
-    let rows: Vec<(ChannelId, Timestamp, i64, f64, f64, f64)> = sqlx::query_as(
-        "SELECT channel_id, ts, n, low, high, mean
-         FROM history_outline($1, $2, $3, $4::bigint * interval '1 microsecond', $5, $6)",
-    )
-    .bind(channels.iter().map(|channel| channel.0).collect::<Vec<_>>())
-    .bind(from)
-    .bind(to)
-    .bind(grid.width_us)
-    .bind(grid.origin)
-    .bind(grid.level.name())
-    .fetch_all(connection)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(channel_id, ts, n, low, high, mean)| Stat {
-            channel_id,
-            ts,
+    let query = format!(
+        "SELECT channel_id, ts, n, low, high, mean FROM {}",
+        call("history_outline", channels, from, to, grid)
+    );
+    let mut all = Vec::new();
+    each(connection, &query, |[id, ts, n, low, high, mean]| {
+        let n = n.long()?;
+        all.push(Stat {
+            channel_id: ChannelId(id.int()?),
+            ts: ts.time()?,
             readings: n,
             good: n,
             n,
-            low: Some(low),
-            high: Some(high),
-            mean: Some(mean),
+            low: low.maybe_double()?,
+            high: high.maybe_double()?,
+            mean: mean.maybe_double()?,
             time_mean: None,
             first_ts: None,
             first_value: None,
             last_ts: None,
             last_value: None,
-        })
-        .collect())
+        });
+        Ok(())
+    })
+    .await?;
+    Ok(all)
 }
 
 #[cfg(test)]

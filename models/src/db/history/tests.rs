@@ -457,3 +457,58 @@ async fn pages_of_copy_hold_what_rows_do() {
     drop(connection);
     database.drop_now().await;
 }
+
+/// A number that the next statement of the pool answers.
+async fn echo(pool: &sqlx::PgPool, number: i64) -> i64 {
+    sqlx::query_scalar("SELECT $1::int8 + 0")
+        .bind(number)
+        .fetch_one(pool)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_copy_that_is_given_up_leaves_nothing_for_the_next() {
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "north").await;
+    let machine = plant.machine("P-1").await;
+    let mut owner = database.owner.acquire().await.unwrap();
+    dense(&mut owner, machine.channel).await;
+    let pool = crate::db::connect(&database.url(), crate::db::Role::Api, 1).unwrap();
+    // Prepared once, as a service's statements are.
+    assert_eq!(echo(&pool, -1).await, -1);
+    // The COPY waits for a lock when its reader goes away.
+    let mut holding = database.owner.begin().await.unwrap();
+    sqlx::query("LOCK TABLE reading")
+        .execute(&mut *holding)
+        .await
+        .unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    act_for(&mut tx, plant.tenant).await.unwrap();
+    let waits = async {
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'COPY%'";
+        while sqlx::query_scalar::<_, i64>(sql)
+            .fetch_one(&mut *owner)
+            .await
+            .unwrap()
+            == 0
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    let (from, to) = (Timestamp::from_secs(START), Timestamp::from_secs(START + 36_000));
+    let mut page = Vec::new();
+    tokio::select! {
+        _ = copy::page(&mut tx, machine.channel, from, to, copy::PAGE, &mut page) => panic!("it didn't wait"),
+        () = waits => {}
+    }
+    drop(tx);
+    holding.rollback().await.unwrap();
+    for number in 0..5 {
+        assert_eq!(echo(&pool, number).await, number);
+    }
+    pool.close().await;
+    drop(owner);
+    database.drop_now().await;
+}
