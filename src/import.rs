@@ -22,6 +22,7 @@ const MAX_CHANNELS: i32 = 1_000_000;
   forewarn import --tenant acme pump-7.csv                  the file's name is the device, its columns are channels
   forewarn import --tenant acme --dry-run 'logs/*.parquet'  look, store nothing
   forewarn import --gateway acme/line-1 --map map.toml old.csv
+  forewarn import --tenant acme --format line metrics.out   what Telegraf wrote, or influxd inspect export-lp
   forewarn export --tenant acme --format csv | forewarn import --tenant other -
 
 A table is wide (a row a moment, a column a channel) or long (columns channel and value). A mapping file says what the
@@ -33,13 +34,15 @@ header doesn't:
   channel_column = \"tag\"        # long: with value_column, unit_column, quality_column
   columns = [{ column = \"t1\", channel = \"temperature\", unit = \"Cel\" }]   # wide
   skip = [\"note\"]
+Line protocol names its channels itself, measurement.field[tag=value], by which columns and skip mean them. time_format is
+its precision (unix_s to unix_ns; nanoseconds when left out), text = \"ignore\" or \"number\" says what becomes of texts.
 
 The same command goes on after an interruption; what is committed is passed. What can't be stored is kept as dead letters
 (forewarn dead-letters) and told with line and column.
 
 Exit codes: 0 all is stored; 1 it could not go on; 2 wrong usage; 3 done, and some of it was rejected.")]
 pub struct Args {
-    /// CSV or Parquet; patterns with * and ?; - is standard input (CSV).
+    /// CSV, Parquet or line protocol; patterns with * and ?; - is standard input (CSV unless --format says).
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Tenant whose gateway `import` takes them; it is made when missing.
@@ -48,7 +51,7 @@ pub struct Args {
     /// A gateway of its own: tenant/gateway, or gtw_…. Its channels are found by device and name.
     #[arg(long, conflicts_with = "tenant")]
     gateway: Option<String>,
-    /// csv or parquet; by the file's name when left out.
+    /// csv, parquet or line (InfluxDB line protocol); by the file's name (.csv, .parquet, .lp) when left out.
     #[arg(long)]
     format: Option<FileFormat>,
     /// What the columns mean, as TOML.

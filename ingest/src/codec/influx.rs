@@ -34,6 +34,28 @@ pub fn decode(payload: &[u8], options: &Options, received_at: Timestamp) -> Resu
             format!("byte {}: not UTF-8", error.valid_up_to()),
         )
     })?;
+    let (good, decoded) = read(text, options, received_at, 1)?;
+    if good == 0 {
+        let detail = decoded.rejects.first().map_or_else(
+            || "line 1: there is no line".to_owned(),
+            |first| first.detail.clone(),
+        );
+        return Err(Undecodable::new("malformed_line", detail));
+    }
+    Ok(decoded)
+}
+
+/// A piece of a longer text, whose first line has the number `first`. Returns how many of its points
+/// could be read, too; none is no error.
+///
+/// # Errors
+/// When it holds too many readings.
+pub(crate) fn read(
+    text: &str,
+    options: &Options,
+    received_at: Timestamp,
+    first: usize,
+) -> Result<(usize, Decoded), Undecodable> {
     let mut reader = Reader {
         options,
         received_at: received_at.micros(),
@@ -42,12 +64,13 @@ pub fn decode(payload: &[u8], options: &Options, received_at: Timestamp) -> Resu
         channel: String::new(),
     };
     let mut good = 0;
-    let mut number = 0;
+    let mut next = first;
     let mut rest = text;
     while !rest.is_empty() {
-        number += 1;
-        let end = end_of_line(rest);
+        let number = next;
+        let (end, _) = point(rest.as_bytes());
         let line = rest[..end].trim_end_matches('\r');
+        next += 1 + line.bytes().filter(|byte| *byte == b'\n').count();
         rest = rest.get(end + 1..).unwrap_or("");
         let content = line.trim_start();
         if content.is_empty() || content.starts_with('#') {
@@ -58,16 +81,7 @@ pub fn decode(payload: &[u8], options: &Options, received_at: Timestamp) -> Resu
             Err(fault) => {
                 let column = line.len() - content.len() + fault.at + 1;
                 let detail = format!("line {number}, column {column}: {}", fault.why);
-                reader.rejects.push(Reject {
-                    device: "line protocol".to_owned(),
-                    channel: format!("line {number}"),
-                    unit: None,
-                    ts: None,
-                    value: Value::String(content.chars().take(1_000).collect()),
-                    quality: 0,
-                    reason: "malformed_line",
-                    detail,
-                });
+                reader.rejects.push(malformed(number, content, detail));
             }
         }
         if reader.columns.readings() + reader.rejects.len() > MAX_READINGS {
@@ -77,40 +91,63 @@ pub fn decode(payload: &[u8], options: &Options, received_at: Timestamp) -> Resu
             ));
         }
     }
-    if good == 0 {
-        let detail = reader.rejects.first().map_or_else(
-            || "line 1: there is no line".to_owned(),
-            |first| first.detail.clone(),
-        );
-        return Err(Undecodable::new("malformed_line", detail));
-    }
-    Ok(Decoded {
-        columns: reader.columns.finish(),
-        rejects: reader.rejects,
-        ..Decoded::default()
-    })
+    Ok((
+        good,
+        Decoded {
+            columns: reader.columns.finish(),
+            rejects: reader.rejects,
+            ..Decoded::default()
+        },
+    ))
 }
 
-/// A newline inside a quoted field value belongs to the value.
-fn end_of_line(text: &str) -> usize {
-    let bytes = text.as_bytes();
+/// A line of which nothing can be stored.
+pub(crate) fn malformed(number: usize, content: &str, detail: String) -> Reject {
+    Reject {
+        device: "line protocol".to_owned(),
+        channel: format!("line {number}"),
+        unit: None,
+        ts: None,
+        value: Value::String(content.chars().take(1_000).collect()),
+        quality: 0,
+        reason: "malformed_line",
+        detail,
+    }
+}
+
+/// Where the newline after the first point stands, and whether a text is still open at the end of
+/// `bytes`. A newline inside a quoted text belongs to it.
+pub(crate) fn point(bytes: &[u8]) -> (usize, bool) {
+    let line = || {
+        bytes
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .unwrap_or(bytes.len())
+    };
+    if bytes.trim_ascii_start().starts_with(b"#") {
+        // Whatever a comment holds, it ends with its line.
+        return (line(), false);
+    }
     let (mut quoted, mut fields) = (false, false);
     let mut i = 0;
     while i < bytes.len() {
         match bytes[i] {
-            b'\\' => i += 1,
-            b'"' if fields => quoted = !quoted,
+            b'\\' if quoted || bytes.get(i + 1) != Some(&b'\n') => i += 1,
+            b'"' if quoted => quoted = false,
+            // Elsewhere it opens nothing, and must not take the lines behind it along.
+            b'"' if fields && bytes[i - 1] == b'=' => quoted = true,
             b' ' => fields = true,
-            b'\n' if !quoted => return i,
+            b'\n' if !quoted => return (i, false),
             _ => {}
         }
         i += 1;
     }
     // A quote that never ends: don't take the lines behind it along.
     if quoted {
-        return text.find('\n').unwrap_or(text.len());
+        (line(), true)
+    } else {
+        (bytes.len(), false)
     }
-    text.len()
 }
 
 struct Fault {

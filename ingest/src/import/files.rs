@@ -1,7 +1,7 @@
 //! Which files, in which format, and how they are told apart.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use models::time::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::csv_file::CsvFile;
+use super::lines::LineFile;
 use super::parquet_file::ParquetFile;
 use super::{Options, Source};
 use crate::validate::TimeLimits;
@@ -20,6 +21,8 @@ use crate::validate::TimeLimits;
 pub enum FileFormat {
     Csv,
     Parquet,
+    /// InfluxDB line protocol.
+    Line,
 }
 
 impl std::str::FromStr for FileFormat {
@@ -29,7 +32,8 @@ impl std::str::FromStr for FileFormat {
         match text.to_ascii_lowercase().as_str() {
             "csv" | "tsv" | "txt" => Ok(Self::Csv),
             "parquet" | "pq" => Ok(Self::Parquet),
-            _ => bail!("`{text}` is none of csv, parquet"),
+            "line" | "lp" | "influx" => Ok(Self::Line),
+            _ => bail!("`{text}` is none of csv, parquet, line"),
         }
     }
 }
@@ -156,19 +160,33 @@ pub(super) fn open(path: &Path, options: &Options, limits: TimeLimits) -> anyhow
             .map(|extension| extension.to_string_lossy().into_owned())
             .unwrap_or_default()
             .parse()
-            .context("the file's name doesn't tell its format: --format csv or parquet")?,
+            .context("the file's name doesn't tell its format: --format csv, parquet or line")?,
     };
     let (mapping, chunk) = (&options.mapping, options.chunk.max(1));
     if is_stdin(path) {
         let input = std::io::stdin();
         return Ok(match format {
             FileFormat::Csv => Box::new(CsvFile::new(input, &name, mapping, limits, chunk)?),
+            FileFormat::Line => Box::new(LineFile::new(
+                BufReader::new(input),
+                &name,
+                mapping,
+                limits,
+                chunk,
+            )?),
             FileFormat::Parquet => bail!("Parquet is read from its end: it can't come from standard input"),
         });
     }
     let file = File::open(path)?;
     Ok(match format {
         FileFormat::Csv => Box::new(CsvFile::new(file, &name, mapping, limits, chunk)?),
+        FileFormat::Line => Box::new(LineFile::new(
+            BufReader::new(file),
+            &name,
+            mapping,
+            limits,
+            chunk,
+        )?),
         FileFormat::Parquet => Box::new(ParquetFile::new(file, &name, mapping, limits, chunk)?),
     })
 }

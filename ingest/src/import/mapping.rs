@@ -4,8 +4,11 @@
 //! name. Without a mapping the header decides: columns called `channel` and `value` make it long; the
 //! time column is `ts`, `time`, `timestamp`, `datetime` or `date`; the device is the column `device`,
 //! else the file's name. The files that `forewarn export` writes are read as they are.
+//!
+//! Line protocol names its channels itself; `columns` and `skip` mean them (see `lines`).
 
 use anyhow::{bail, ensure};
+use models::mapping::Text;
 use serde::{Deserialize, Serialize};
 
 /// A mapping file.
@@ -35,6 +38,14 @@ pub struct Mapping {
     pub skip: Vec<String>,
     /// CSV: what stands between fields; a comma when left out.
     pub delimiter: Option<char>,
+    /// Line protocol: what becomes of texts. Not written when it is as usual: a file that was begun under an
+    /// older version keeps its sequence.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub text: Text,
+}
+
+fn is_usual(text: &Text) -> bool {
+    *text == Text::default()
 }
 
 /// A column of a wide table as a channel.

@@ -1,4 +1,4 @@
-//! Files in bulk: CSV (wide and long), Parquet, standard input.
+//! Files in bulk: CSV (wide and long), Parquet, InfluxDB line protocol, standard input.
 //!
 //! A file goes the way of everything else: names by the register of a gateway, units and times by
 //! the same checks, the writer's one transaction with COPY, ledger and dead letters. Reading and
@@ -16,6 +16,7 @@
 mod columns;
 mod csv_file;
 mod files;
+mod lines;
 mod mapping;
 mod parquet_file;
 #[cfg(test)]

@@ -157,12 +157,26 @@ async fn wide_and_long_tables_with_what_is_wrong_in_them() {
 
 #[tokio::test]
 async fn a_file_goes_in_once_and_on_after_an_interruption() {
-    let site = Site::new().await;
     let mut text = String::from("ts,device,channel,value\n");
     for i in 0..1000 {
         text += &format!("{},m{},speed,{i}\n", 1_767_225_600 + i, i % 3);
     }
-    let path = site.write("log.csv", &text);
+    once_and_on_after_an_interruption("log.csv", &text).await;
+}
+
+#[tokio::test]
+async fn lines_go_in_once_and_on_after_an_interruption() {
+    let mut text = String::new();
+    for i in 0..1000 {
+        text += &format!("log,device=m{} speed={i} {}000000000\n", i % 3, 1_767_225_600 + i);
+    }
+    once_and_on_after_an_interruption("log.lp", &text).await;
+}
+
+/// `text` holds a thousand readings.
+async fn once_and_on_after_an_interruption(name: &str, text: &str) {
+    let site = Site::new().await;
+    let path = site.write(name, text);
     let chunks = |options: &mut Options| options.chunk = 100;
     // The database goes away in the middle: the pool is closed under the third chunk's nose.
     let breaking = site.database.pool(Role::Ingest);
@@ -183,7 +197,7 @@ async fn a_file_goes_in_once_and_on_after_an_interruption() {
     })
     .await
     .unwrap_err();
-    assert!(format!("{error:#}").contains("log.csv"), "{error:#}");
+    assert!(format!("{error:#}").contains(name), "{error:#}");
     let report = site.import(&path, chunks).await.unwrap();
     assert!((3..10).contains(&report.chunks_passed), "{report:?}");
     assert_eq!(report.stored, 1000 - 100 * report.chunks_passed as i64);
@@ -200,6 +214,99 @@ async fn a_file_goes_in_once_and_on_after_an_interruption() {
         .await
         .unwrap();
     assert_eq!((report.stored, report.duplicate), (0, 1000));
+    site.end().await;
+}
+
+/// The same register, checks and ledger as of everything else; see `lines` for what a line may hold.
+#[tokio::test]
+async fn line_protocol_with_what_is_wrong_in_it() {
+    let site = Site::new().await;
+    let path = site.write(
+        "telegraf.lp",
+        "# Telegraf's file output\n\
+         cpu,host=press-3 usage_idle=92.5,usage_user=5i 1767225600000000000\n\
+         modbus,device=press-3,slave=1 temp=300.15,running=true 1767225660000000000\n\
+         modbus,device=press-3,slave=1 temp=warm 1767225661000000000\n\
+         modbus,device=press-3,slave=1 temp=301.15 1767225662\n\
+         modbus,device=press-3,slave=1 note=\"shift 2\" 1767225663000000000\n\
+         modbus,device=press-3,slave=1 temp=302.15\n\
+         modbus,device=press-3,slave=1 temp=303.15 1767225664000000000\n",
+    );
+    let mapping = Mapping {
+        columns: vec![ColumnMap {
+            column: "modbus.temp[slave=1]".into(),
+            channel: Some("temperature".into()),
+            unit: Some("K".into()),
+            ..ColumnMap::default()
+        }],
+        ..Mapping::default()
+    };
+    let dry = site
+        .import(&path, |options| {
+            options.mapping = mapping.clone();
+            options.dry_run = true;
+        })
+        .await
+        .unwrap();
+    assert_eq!((dry.received, dry.rejected, dry.stored), (9, 4, 0));
+    assert!(site.rows().await.is_empty());
+    let report = site
+        .import(&path, |options| options.mapping = mapping.clone())
+        .await
+        .unwrap();
+    assert_eq!(
+        (report.records, report.received, report.stored, report.rejected),
+        (8, 9, 5, 4)
+    );
+    assert_eq!(dry.errors, report.errors);
+    let expect = [
+        "telegraf.lp line 4, column 36: field `temp`: expected a number",
+        "telegraf.lp line 5, column 43: 1970-01-01T00:00:01.767225Z is too long ago",
+        "telegraf.lp line 6, field `note`: expected a number or truth value, got text \"shift 2\"",
+        "telegraf.lp line 7, column 42: a time stamp is missing",
+    ];
+    assert_eq!(report.errors.len(), expect.len(), "{:#?}", report.errors);
+    for (error, words) in report.errors.iter().zip(expect) {
+        assert!(error.starts_with(words), "{error} should begin with {words}");
+    }
+    let rows = site.rows().await;
+    assert_eq!(
+        rows[0],
+        row("press-3", "cpu.usage_idle", "01-01 00:00:00", 92.5, 0)
+    );
+    assert_eq!(
+        rows[2],
+        row("press-3", "modbus.running[slave=1]", "01-01 00:01:00", 1.0, 0)
+    );
+    assert_eq!(
+        rows[4],
+        row("press-3", "temperature", "01-01 00:01:04", 303.15, 0)
+    );
+    let unit: String = sqlx::query_scalar("SELECT unit FROM channel WHERE name = 'temperature'")
+        .fetch_one(&site.database.owner)
+        .await
+        .unwrap();
+    assert_eq!(unit, "K");
+    let letters: Vec<(String, String)> =
+        sqlx::query_as("SELECT reason, topic FROM dead_letter ORDER BY reason")
+            .fetch_all(&site.database.owner)
+            .await
+            .unwrap();
+    let reasons = ["bad_time", "malformed_line", "not_a_number", "too_ancient"];
+    assert_eq!(
+        letters.iter().map(|letter| letter.0.as_str()).collect::<Vec<_>>(),
+        reasons
+    );
+    assert!(letters.iter().all(|(_, topic)| topic == "import/telegraf.lp"));
+    // In seconds, the one line that said so is right and the others are not.
+    let seconds = site
+        .import(&path, |options| {
+            options.mapping.time_format = "unix_s".to_owned().into();
+            options.dry_run = true;
+        })
+        .await
+        .unwrap();
+    assert_eq!(seconds.received - seconds.rejected, 1);
     site.end().await;
 }
 

@@ -107,6 +107,27 @@ fn a_bad_line_is_kept_and_its_neighbours_stored() {
 }
 
 #[test]
+fn a_stray_quote_takes_no_neighbours_along() {
+    let decoded = read("# a 3\" pipe\nm f=1\nm f=2\"\nm f=3\\\nm s=\"x\ny\",f=4\nm f=no\n");
+    assert_eq!(decoded.columns[0].values, [1.0, 4.0]);
+    let details: Vec<&str> = decoded
+        .rejects
+        .iter()
+        .map(|reject| &reject.detail[..17])
+        .collect();
+    assert_eq!(
+        details,
+        [
+            "line 3, column 5:",
+            "line 4, column 5:",
+            "line 5, field `s`",
+            "line 7, column 5:"
+        ],
+        "lines are those of the file, also behind a text of two"
+    );
+}
+
+#[test]
 fn nothing_readable_is_refused_with_its_place() {
     let refused = |payload: &[u8]| {
         let error = decode(payload, &Options::default(), NOW).unwrap_err();
