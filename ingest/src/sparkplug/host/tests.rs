@@ -151,7 +151,7 @@ fn a_gap_that_stays_open_releases_what_waits_and_asks_for_a_rebirth() {
     let told = told.lock();
     assert_eq!(told[0].0, "spBv1.0/g/NCMD/n");
     let asked = Proto::decode(told[0].1.clone()).unwrap();
-    assert_eq!(asked.timestamp, Some(1_767_225_602_000));
+    assert_eq!((asked.timestamp, asked.seq), (Some(1_767_225_602_000), None));
     assert_eq!(asked.metrics[0].name.as_deref(), Some("Node Control/Rebirth"));
     assert_eq!(asked.metrics[0].value, Some(Value::Boolean(true)));
     assert_eq!(asked.metrics[0].datatype, Some(datatype::BOOLEAN));
