@@ -241,7 +241,9 @@ run_bench() {
     # What some of them need of the machine: open files for ten thousand connections, a foreign broker.
     ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
     PATH=$PATH:/usr/sbin
-    [ "$1" != peers ] || have mosquitto || need_packages "mosquitto, the broker to compare with," mosquitto
+    case $1 in
+        peers | foreign) have mosquitto || need_packages "mosquitto, a broker of others," mosquitto ;;
+    esac
     step "Benchmark $*"
     "$TARGET/release/forewarn" bench "$@" </dev/null
 }

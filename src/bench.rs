@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command as Process, Stdio};
 
 use anyhow::{Context, ensure};
-use ingest::bench::{self, ConnectionsArgs, ImportArgs, IngestArgs, PeersArgs, Place};
+use ingest::bench::{self, ConnectionsArgs, ForeignArgs, ImportArgs, IngestArgs, PeersArgs, Place};
 use serde_json::Value;
 
 use crate::bench_query;
@@ -54,6 +54,29 @@ pub enum Command {
         /// Python with venv and pip; the subscriber's packages are fetched into a folder of their own.
         #[arg(long, default_value = "python3", value_name = "PROGRAM")]
         python: PathBuf,
+        #[arg(long, default_value = "mosquitto", value_name = "PROGRAM")]
+        mosquitto: PathBuf,
+        #[arg(long)]
+        short: bool,
+    },
+    /// mosquitto in front, ingest processes behind it on a shared subscription, one of them killed half-way.
+    Foreign {
+        /// Ingest processes.
+        #[arg(long, default_value_t = 2)]
+        processes: usize,
+        #[arg(long, default_value_t = 50)]
+        connections: usize,
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+        /// mosquitto's max_inflight_messages; 20 is what it has when nothing is said, 0 is without a limit.
+        #[arg(long, default_value_t = 20)]
+        in_flight: u16,
+        /// Of all connections together; as fast as the broker acknowledges when left out.
+        #[arg(long, value_name = "N")]
+        messages_per_s: Option<f64>,
+        /// Leave all processes alive.
+        #[arg(long)]
+        no_kill: bool,
         #[arg(long, default_value = "mosquitto", value_name = "PROGRAM")]
         mosquitto: PathBuf,
         #[arg(long)]
@@ -172,6 +195,27 @@ pub async fn run(command: Command, database_url: &str) -> anyhow::Result<()> {
                 mosquitto,
             };
             bench::peers(args, &place).await?
+        }
+        Command::Foreign {
+            processes,
+            connections,
+            seconds,
+            in_flight,
+            messages_per_s,
+            no_kill,
+            mosquitto,
+            short,
+        } => {
+            let args = ForeignArgs {
+                processes,
+                connections: if short { connections.min(5) } else { connections },
+                seconds: if short { 3 } else { seconds },
+                in_flight,
+                messages_per_s,
+                kill: !no_kill,
+                mosquitto,
+            };
+            bench::foreign(args, &place).await?
         }
         Command::Import {
             readings,

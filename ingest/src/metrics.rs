@@ -30,6 +30,11 @@ pub(crate) fn undecodable(reason: &'static str) {
     counter!("forewarn_ingest_undecodable_payloads_total", "reason" => reason).increment(1);
 }
 
+/// Readings of a payload that was understood; counted as the above, their dead letter is written once.
+pub(crate) fn rejected(reason: &'static str, n: usize) {
+    counter!("forewarn_ingest_rejected_readings_total", "reason" => reason).increment(n as u64);
+}
+
 pub(crate) fn events_refused(n: usize) {
     counter!("forewarn_ingest_refused_events_total").increment(n as u64);
 }

@@ -14,8 +14,10 @@ use models::db::register::{
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection};
 
+mod broker;
 mod codecs;
 mod connections;
+mod foreign;
 mod import;
 mod limit;
 mod load;
@@ -25,6 +27,7 @@ mod throughput;
 
 pub use codecs::{Args as CodecsArgs, run as codecs};
 pub use connections::{Args as ConnectionsArgs, run as connections};
+pub use foreign::{Args as ForeignArgs, run as foreign};
 pub use import::{Args as ImportArgs, run as import};
 pub use peers::{Args as PeersArgs, run as peers};
 pub use throughput::{Args as IngestArgs, run as ingest};

@@ -6,7 +6,6 @@
 //! mosquitto acknowledges before anything is stored: what a full queue or a late subscriber costs is
 //! `peer_lost`.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -16,16 +15,15 @@ use models::db::reading;
 use models::time::Timestamp;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
+use super::broker::{self, Broker, Folder, PATIENCE, spawn};
 use super::load::{self, Load};
 use super::{CHANNELS, Place, Scratch, rounded, throughput};
 
 /// The subscriber's packages, from PyPI.
 const PACKAGES: [&str; 2] = ["paho-mqtt==2.1.0", "psycopg[binary]==3.2.9"];
 const SUBSCRIBER: &str = include_str!("peer.py");
-const PATIENCE: Duration = Duration::from_secs(60);
 /// When nothing more is stored for so long, the subscriber has done what it will do.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -42,7 +40,7 @@ pub struct Args {
 /// When mosquitto or Python are missing, or either side can't be measured.
 pub async fn run(args: Args, place: &Place) -> anyhow::Result<Value> {
     let folder = Folder::make()?;
-    let version = mosquitto_version(&args.mosquitto).await?;
+    let version = broker::version(&args.mosquitto).await?;
     let python = environment(&args.python, &folder.0).await?;
 
     let ours = throughput::Args {
@@ -83,39 +81,15 @@ async fn peer(
     folder: &Path,
     url: &str,
 ) -> anyhow::Result<Peer> {
-    let port = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        listener.local_addr()?.port()
-    };
-    let config = folder.join("mosquitto.conf");
-    // As it comes, but for the port: loopback only, and nobody has to say who he is.
-    std::fs::write(
-        &config,
-        format!("listener {port} 127.0.0.1\nallow_anonymous true\n"),
-    )?;
-    let _broker = spawn(
-        Command::new(&args.mosquitto)
-            .arg("-c")
-            .arg(&config)
-            .stderr(Stdio::null()),
-    )
-    .context("can't start mosquitto")?;
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let started = Instant::now();
-    while TcpStream::connect(address).await.is_err() {
-        ensure!(
-            started.elapsed() < PATIENCE,
-            "mosquitto doesn't listen on {address}"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    // As it comes, but for the port.
+    let broker = Broker::start(&args.mosquitto, folder, "").await?;
     let script = folder.join("peer.py");
     std::fs::write(&script, SUBSCRIBER)?;
     let ready = folder.join("ready");
     let mut subscriber = spawn(
         Command::new(python)
             .arg(&script)
-            .args([port.to_string(), for_libpq(url)])
+            .args([broker.address.port().to_string(), for_libpq(url)])
             .arg(&ready),
     )
     .context("can't start the subscriber")?;
@@ -130,7 +104,7 @@ async fn peer(
     }
 
     let load = Load {
-        address,
+        address: broker.address,
         connections: args.connections,
         seconds: args.seconds,
         plain: true,
@@ -179,34 +153,6 @@ fn for_libpq(url: &str) -> String {
     format!("{base}?{}", kept.join("&"))
 }
 
-fn spawn(command: &mut Command) -> std::io::Result<Child> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-}
-
-async fn mosquitto_version(program: &Path) -> anyhow::Result<String> {
-    let output = Command::new(program)
-        .arg("-h")
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .with_context(|| {
-            format!(
-                "can't start {}: apt-get install mosquitto, or name it by --mosquitto",
-                program.display()
-            )
-        })?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version = text
-        .lines()
-        .next()
-        .and_then(|line| line.split_whitespace().last());
-    Ok(version.unwrap_or("of unknown version").to_owned())
-}
-
 /// A Python with the subscriber's packages. Returns its program.
 async fn environment(python: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     let venv = folder.join("venv");
@@ -240,25 +186,6 @@ async fn environment(python: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(program)
-}
-
-/// A folder that goes when it is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("forewarn-peers-{}", uuid::Uuid::now_v7()));
-        std::fs::create_dir(&path).with_context(|| path.display().to_string())?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, path = %self.0.display(), "can't remove");
-        }
-    }
 }
 
 const _: () = assert!(CHANNELS == 20, "peer.py knows the channels of a gateway");

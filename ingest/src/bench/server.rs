@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Place;
 use crate::config::Config;
+use crate::foreign::Foreign;
 
 /// How long it may take to start, and to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,6 +32,22 @@ enum Kind {
     },
 }
 
+/// An entry of `[[ingest.foreign]]` as the environment writes it.
+fn inline(foreign: &Foreign) -> String {
+    let filters: Vec<String> = foreign
+        .filters
+        .iter()
+        .map(|filter| format!("{filter:?}"))
+        .collect();
+    format!(
+        "{{url={:?},client_id={:?},gateway={:?},filters=[{}]}}",
+        foreign.url,
+        foreign.client_id,
+        foreign.gateway,
+        filters.join(",")
+    )
+}
+
 /// Peak memory of this process, MiB; 0 where /proc doesn't tell.
 pub(super) fn own_peak_rss_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -44,10 +61,23 @@ impl Server {
     /// `settings` are keys of `[ingest]` as the environment names them, such as
     /// `LIMITS__MAX_CONNECTIONS`; inside this process the defaults hold.
     pub async fn start(place: &Place, url: &str, settings: &[(&str, String)]) -> anyhow::Result<Self> {
+        Self::start_with(place, url, settings, Vec::new()).await
+    }
+
+    /// As a client of foreign brokers, too.
+    pub async fn start_with(
+        place: &Place,
+        url: &str,
+        settings: &[(&str, String)],
+        foreign: Vec<Foreign>,
+    ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let Some(executable) = &place.executable else {
-            let config = Config::default();
+            let config = Config {
+                foreign,
+                ..Config::default()
+            };
             let connections = u32::try_from(config.writer.writers).unwrap_or(2) + 4;
             let pool = models::db::connect(url, Role::Ingest, connections)?;
             let shutdown = CancellationToken::new();
@@ -66,6 +96,10 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .kill_on_drop(true);
+        if !foreign.is_empty() {
+            let entries: Vec<String> = foreign.iter().map(inline).collect();
+            command.env("FOREWARN__INGEST__FOREIGN", format!("[{}]", entries.join(",")));
+        }
         for (key, value) in settings {
             command.env(format!("FOREWARN__INGEST__{key}"), value);
         }

@@ -60,6 +60,24 @@ pub struct Address {
 }
 
 impl Foreign {
+    /// With everything else as it is when left out.
+    pub fn new(url: String, client_id: String, gateway: String, filters: Vec<String>) -> Self {
+        Self {
+            url,
+            client_id,
+            username: None,
+            password_file: None,
+            gateway,
+            filters,
+            share: forewarn(),
+            sparkplug: false,
+            keep_alive_s: half_a_minute(),
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+        }
+    }
+
     /// # Errors
     /// When the URL is none.
     pub fn address(&self) -> anyhow::Result<Address> {

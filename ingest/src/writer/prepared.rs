@@ -87,6 +87,7 @@ impl Prepared {
             by_reason.entry(reject.reason).or_default().push(reject);
         }
         for (reason, rejects) in by_reason {
+            metrics::rejected(reason, rejects.len());
             let detail = match rejects.len() {
                 1 => rejects[0].detail.clone(),
                 n => format!("{} (and {} more)", rejects[0].detail, n - 1),

@@ -2,6 +2,7 @@
 //! broker that is not ours.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Client, Service, T0, WAIT, start};
 
+/// The program; `None` where it is not installed.
+pub fn mosquitto() -> Option<PathBuf> {
+    let program = [
+        "/usr/sbin/mosquitto",
+        "/usr/bin/mosquitto",
+        "/usr/local/sbin/mosquitto",
+    ]
+    .into_iter()
+    .map(PathBuf::from)
+    .find(|path| path.exists());
+    if program.is_none() {
+        eprintln!("left out: mosquitto is not installed (apt-get install mosquitto)");
+    }
+    program
+}
+
 /// A broker of its own on a free loopback port; `None` where mosquitto is not installed.
 struct Mosquitto {
     process: Child,
@@ -25,17 +42,7 @@ struct Mosquitto {
 
 impl Mosquitto {
     async fn start(settings: impl FnOnce(&std::path::Path) -> String) -> Option<Self> {
-        let program = [
-            "/usr/sbin/mosquitto",
-            "/usr/bin/mosquitto",
-            "/usr/local/sbin/mosquitto",
-        ]
-        .into_iter()
-        .find(|path| std::path::Path::new(path).exists());
-        let Some(program) = program else {
-            eprintln!("left out: mosquitto is not installed (apt-get install mosquitto)");
-            return None;
-        };
+        let program = mosquitto()?;
         let free = StdListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
@@ -234,6 +241,7 @@ async fn a_worker_subscribes_again_when_the_broker_has_forgotten_everything() {
     let Some(broker) = Mosquitto::start(|_| String::new()).await else {
         return;
     };
+    let counted = crate::counters::read();
     let service = start(|_| {}).await;
     service.gateway("site").await;
     let mut fixed = broker.foreign(
@@ -285,6 +293,16 @@ async fn a_worker_subscribes_again_when_the_broker_has_forgotten_everything() {
         letters.iter().map(|letter| letter.0.as_str()).collect::<Vec<_>>(),
         ["unknown_gateway", "unknown_topic"]
     );
+    // What is refused is counted with its reason, not only kept.
+    let now = crate::counters::read();
+    for counter in [
+        "forewarn_ingest_undecodable_payloads_total unknown_gateway",
+        "forewarn_ingest_undecodable_payloads_total unknown_topic",
+        "forewarn_ingest_refused_publishes_total retained_on_foreign_broker",
+    ] {
+        let of = |all: &crate::counters::Counts| all.get(counter).copied().unwrap_or(0);
+        assert!(of(&now) > of(&counted), "{counter}: {now:?}");
+    }
     worker.stop().await;
     service.stop().await;
 }

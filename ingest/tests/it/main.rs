@@ -10,6 +10,7 @@ mod commit;
 mod conformance;
 mod connect;
 mod content;
+mod counters;
 mod credentials;
 mod foreign;
 mod harness;
