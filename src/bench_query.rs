@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use api::export::{Encoder, ExportFormat};
-use models::db::history::bench::{self, ByHand, Filled};
+use models::db::history::bench::{self, ByHand, Filled, Gist};
 use models::db::history::rollup::{self, Budget};
 use models::db::history::stats::{Grid, outline};
 use models::db::history::tree::{Which, places};
 use models::db::history::{self, copy};
 use models::db::{Role, act_for, connect, reading, register};
-use models::id::ChannelId;
+use models::id::{ChannelId, TenantId};
 use models::time::Timestamp;
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -23,7 +23,7 @@ pub struct Args {
     pub readings: i64,
     pub channels: i32,
     pub days: i32,
-    /// Times each question is asked, each time of other channels.
+    /// Times each question is asked of either side, each time of other channels.
     pub rounds: usize,
 }
 
@@ -108,7 +108,16 @@ async fn measure(args: Args, url: &str) -> anyhow::Result<Value> {
         ),
     ];
     for (name, what, n, span_us, width_us) in questions {
-        let (ours, theirs) = ask(args, &pool, &mut owner, &filled, what, n, span_us, width_us)
+        let mut sides = Sides {
+            pool: &pool,
+            owner: &mut owner,
+            tenant: filled.tenant,
+            what,
+            width_us,
+        };
+        let draw = || Question::draw(&filled, n, span_us);
+        let (ours, theirs) = sides
+            .compare(args.rounds, draw)
             .await
             .with_context(|| name.to_owned())?;
         result[format!("{name}_p50_ms")] = json!(ours.part(0.5));
@@ -153,41 +162,90 @@ async fn register_one(owner: &mut PgConnection) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks `rounds` times, ours and by hand in turn, and compares how many rows came.
-#[expect(clippy::too_many_arguments, reason = "one table row of the measurement")]
-async fn ask(
-    args: Args,
-    pool: &PgPool,
-    owner: &mut PgConnection,
-    filled: &Filled,
-    what: ByHand,
-    n: usize,
-    span_us: i64,
-    width_us: i64,
-) -> anyhow::Result<(Times, Times)> {
-    let (mut ours, mut theirs) = (Times::default(), Times::default());
-    for _ in 0..args.rounds {
+/// What is asked about in one go.
+struct Question {
+    channels: Vec<ChannelId>,
+    from: Timestamp,
+    to: Timestamp,
+}
+
+impl Question {
+    /// `n` channels and a span of the filled time, drawn.
+    fn draw(filled: &Filled, n: usize, span_us: i64) -> Self {
         let mut channels = filled.channels.clone();
         channels.shuffle(&mut rand::rng());
         channels.truncate(n);
         let room_h = (filled.to.micros() - filled.from.micros() - span_us) / rollup::HOUR_US;
         let ahead = rand::rng().random_range(0..=room_h.max(0)) * rollup::HOUR_US;
         let from = Timestamp::from_micros(filled.from.micros() + ahead);
-        let to = Timestamp::from_micros(from.micros() + span_us);
-        let began = Instant::now();
-        let mut tx = pool.begin().await?;
-        act_for(&mut tx, filled.tenant).await?;
-        let got = mine(&mut tx, what, &channels, from, to, width_us).await?;
-        tx.commit().await?;
-        ours.0.push(began.elapsed().as_secs_f64() * 1e3);
-        let began = Instant::now();
-        let expected = bench::by_hand(owner, what, &channels, from, to, width_us).await?;
-        theirs.0.push(began.elapsed().as_secs_f64() * 1e3);
-        ensure!(got == expected, "{got} rows, {expected} by hand");
+        Self {
+            channels,
+            from,
+            to: Timestamp::from_micros(from.micros() + span_us),
+        }
     }
-    ours.0.sort_by(f64::total_cmp);
-    theirs.0.sort_by(f64::total_cmp);
-    Ok((ours, theirs))
+}
+
+/// Who can answer: the API's role through its functions, and the owner by hand.
+struct Sides<'a> {
+    pool: &'a PgPool,
+    owner: &'a mut PgConnection,
+    tenant: TenantId,
+    what: ByHand,
+    width_us: i64,
+}
+
+impl Sides<'_> {
+    /// Milliseconds, and what was said.
+    async fn answer(&mut self, by_hand: bool, question: &Question) -> anyhow::Result<(f64, Gist)> {
+        let Question { channels, from, to } = question;
+        let began = Instant::now();
+        let gist = if by_hand {
+            bench::by_hand(self.owner, self.what, channels, *from, *to, self.width_us).await?
+        } else {
+            let mut tx = self.pool.begin().await?;
+            act_for(&mut tx, self.tenant).await?;
+            let gist = mine(&mut tx, self.what, channels, *from, *to, self.width_us).await?;
+            tx.commit().await?;
+            gist
+        };
+        Ok((began.elapsed().as_secs_f64() * 1e3, gist))
+    }
+
+    /// Asks `rounds` times, ours and by hand, each of other channels and times: whoever is asked second
+    /// about the same ones finds in memory what the first had to fetch. Then each answers the other's
+    /// question, too, and both have to say the same.
+    async fn compare(
+        &mut self,
+        rounds: usize,
+        draw: impl Fn() -> Question,
+    ) -> anyhow::Result<(Times, Times)> {
+        let (mut ours, mut theirs) = (Times::default(), Times::default());
+        for round in 0..rounds {
+            let (one, other) = (draw(), draw());
+            let by_hand = round % 2 == 1;
+            let (took, first) = self.answer(by_hand, &one).await?;
+            let (then, second) = self.answer(!by_hand, &other).await?;
+            let (ours_ms, theirs_ms) = if by_hand { (then, took) } else { (took, then) };
+            ours.0.push(ours_ms);
+            theirs.0.push(theirs_ms);
+            let again = (
+                self.answer(!by_hand, &one).await?.1,
+                self.answer(by_hand, &other).await?.1,
+            );
+            ensure!(
+                again == (first, second),
+                "{} and {} rows, asked the other way {} and {}, and not the same",
+                first.rows,
+                second.rows,
+                again.0.rows,
+                again.1.rows
+            );
+        }
+        ours.0.sort_by(f64::total_cmp);
+        theirs.0.sort_by(f64::total_cmp);
+        Ok((ours, theirs))
+    }
 }
 
 async fn mine(
@@ -197,22 +255,39 @@ async fn mine(
     from: Timestamp,
     to: Timestamp,
     width_us: i64,
-) -> anyhow::Result<usize> {
+) -> anyhow::Result<Gist> {
     // Counted from the same moment as by hand, where TimescaleDB's buckets begin: 2000-01-03.
     let origin = 946_857_600_000_000;
     let grid = || {
         let first = origin + (from.micros() - origin).div_euclid(width_us) * width_us;
         Grid::new(width_us, Timestamp::from_micros(first))
     };
-    Ok(match what {
-        ByHand::Latest => history::latest(db, channels).await?.len(),
+    let mut gist = Gist::default();
+    match what {
+        ByHand::Latest => {
+            for (_, row) in history::latest(db, channels).await? {
+                gist.add(row.ts, 1, row.value, row.value);
+            }
+        }
         ByHand::Raw => {
             let mut page = Vec::new();
             copy::page(db, channels[0], from, to, copy::PAGE, &mut page).await?;
-            page.len()
+            for row in page {
+                gist.add(row.ts, 1, row.value, row.value);
+            }
         }
-        ByHand::Buckets | ByHand::ManyBuckets => outline(db, channels, from, to, grid()).await?.len(),
-    })
+        ByHand::Buckets | ByHand::ManyBuckets => {
+            for stat in outline(db, channels, from, to, grid()).await? {
+                gist.add(
+                    stat.ts,
+                    stat.n,
+                    stat.low.unwrap_or_default(),
+                    stat.high.unwrap_or_default(),
+                );
+            }
+        }
+    }
+    Ok(gist)
 }
 
 /// Rows and seconds of an export into nothing.

@@ -1,7 +1,7 @@
 //! What `forewarn bench query` measures: a filled database, and the same questions typed by hand as
 //! the owner of the tables, without tenants or rollups.
 
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{Connection, Executor, FromRow, PgConnection};
 
 use crate::id::{ChannelId, TenantId};
 use crate::time::Timestamp;
@@ -20,7 +20,8 @@ const DAY_S: i64 = 86_400;
 
 /// Registers `channels` channels and stores about `readings` readings over the `days` days before
 /// `to`, a day at a time, sorted by channel and time as the writer does; then brings the planner's
-/// statistics up to date. `device` is where the channels hang.
+/// statistics up to date, and all to disk: a query that has to write out somebody's pages to make room
+/// measures the filling.
 ///
 /// # Errors
 /// When the database does.
@@ -64,6 +65,7 @@ pub async fn fill(
         stored += done.rows_affected();
     }
     connection.execute("VACUUM (ANALYZE) reading").await?;
+    connection.execute("CHECKPOINT").await?;
     Ok(Filled {
         tenant,
         channels: ids,
@@ -96,7 +98,28 @@ pub enum ByHand {
     ManyBuckets,
 }
 
-/// Asks it and returns how many rows came.
+/// What an answer says, whoever gives it and in whatever order: that two answers are the same is part of
+/// the comparison.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gist {
+    pub rows: usize,
+    sum: u64,
+}
+
+impl Gist {
+    /// A row of `n` readings (1 where it is one) from `low` to `high` at `ts`.
+    pub fn add(&mut self, ts: Timestamp, n: i64, low: f64, high: f64) {
+        let mixed = [ts.micros() as u64, n as u64, low.to_bits(), high.to_bits()]
+            .into_iter()
+            .fold(0_u64, |sum, part| {
+                sum.rotate_left(23).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ part
+            });
+        self.rows += 1;
+        self.sum = self.sum.wrapping_add(mixed);
+    }
+}
+
+/// Asks it, row by row as whoever types it would, and reads every value.
 ///
 /// # Errors
 /// When the database does.
@@ -107,7 +130,7 @@ pub async fn by_hand(
     from: Timestamp,
     to: Timestamp,
     width_us: i64,
-) -> Result<usize, sqlx::Error> {
+) -> Result<Gist, sqlx::Error> {
     let sql = match what {
         ByHand::Latest => {
             "SELECT c.id, r.ts, r.value FROM unnest($1::int4[]) AS c (id)
@@ -136,7 +159,28 @@ pub async fn by_hand(
         .bind(width_us)
         .fetch_all(connection)
         .await?;
-    Ok(rows.len())
+    let mut gist = Gist::default();
+    for row in &rows {
+        match what {
+            ByHand::Latest => {
+                let (_, ts, value) = <(ChannelId, _, _)>::from_row(row)?;
+                gist.add(ts, 1, value, value);
+            }
+            ByHand::Raw => {
+                let (ts, value, _) = <(_, _, i16)>::from_row(row)?;
+                gist.add(ts, 1, value, value);
+            }
+            ByHand::Buckets => {
+                let (ts, n, low, high, _) = <(_, _, _, _, f64)>::from_row(row)?;
+                gist.add(ts, n, low, high);
+            }
+            ByHand::ManyBuckets => {
+                let (_, ts, n, low, high, _) = <(ChannelId, _, _, _, _, f64)>::from_row(row)?;
+                gist.add(ts, n, low, high);
+            }
+        }
+    }
+    Ok(gist)
 }
 
 /// A connection to `url` as its owner.
