@@ -15,6 +15,7 @@
 //! the same few expressions for one channel as for those of a hundred assets.
 
 mod kernel;
+pub(crate) mod rolling;
 
 use std::sync::Arc;
 

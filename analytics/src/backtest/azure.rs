@@ -12,8 +12,8 @@ use super::isotonic::Isotonic;
 use super::metrics::{Confusion, brier, calibration_error, median, reliability_table, roc_auc};
 use super::settings::{PATIENCE, classifier, labels};
 use super::table::Table;
-use super::windows::Prefix;
 use crate::boost::{Feature, Training, cross_fit, fit_grouped};
+use crate::features::rolling::{back, moments};
 
 const SIGNALS: [&str; 4] = ["volt", "rotate", "pressure", "vibration"];
 const HOUR: f64 = 3600.0;
@@ -188,11 +188,13 @@ fn rows(fleet: &Fleet, horizon: f64) -> Rows {
     };
     for m in &fleet.machines {
         for (times, columns) in &m.runs {
-            let prefix: Vec<Prefix> = columns.iter().map(|c| Prefix::new(c)).collect();
             for (i, t) in times.iter().enumerate() {
                 let mut row = Vec::with_capacity(40);
-                for p in &prefix {
-                    row.extend([p.mean(i, 3), p.deviation(i, 3), p.mean(i, 24), p.deviation(i, 24)]);
+                for column in columns {
+                    for hours in [3, 24] {
+                        let (_, mean, deviation) = moments(back(column, i, hours));
+                        row.extend([mean, deviation]);
+                    }
                 }
                 let errors = &m.errors[..m.errors.partition_point(|e| e.0 <= *t)];
                 for code in 0..fleet.error_codes.len() {

@@ -12,8 +12,8 @@ use super::metrics::{phm08_total, rmse};
 use super::regimes::{Regimes, Scaler};
 use super::settings::regressor;
 use super::table::{Matrix, find};
-use super::windows::{Prefix, Slopes};
 use crate::boost::{Booster, Feature, Training, cross_fit};
+use crate::features::rolling::{Expanding, deviation, mean, slope};
 
 /// Label and truth are cut here: a new engine shows no wear that could tell 200 cycles from 130.
 pub const CAP: f64 = 125.0;
@@ -136,19 +136,19 @@ impl Preparation {
         let mut rows = vec![Vec::with_capacity(8 * self.scaler.live.len() + 1); unit.len()];
         for j in 0..self.scaler.live.len() {
             let column: Vec<f64> = scaled.iter().map(|r| r[j]).collect();
-            let (p, s) = (Prefix::new(&column), Slopes::new(&column));
+            let mut expanding = Expanding::default();
             for (t, row) in rows.iter_mut().enumerate() {
-                let (m5, m30) = (p.mean(t, 5), p.mean(t, 30));
-                let first = p.mean(t.min(9), 10);
+                let (m5, m30) = (mean(&column, t, 5), mean(&column, t, 30));
+                let first = mean(&column, t.min(9), 10);
                 row.extend([
                     m5,
-                    p.mean(t, 15),
+                    mean(&column, t, 15),
                     m30,
-                    p.deviation(t, 30),
+                    deviation(&column, t, 30),
                     m5 - m30,
-                    p.mean(t, t + 1),
+                    expanding.push(column[t]),
                     m30 - first,
-                    s.slope(t, 30),
+                    slope(&column, t, 30, 3),
                 ]);
             }
         }
@@ -250,4 +250,50 @@ pub fn run(data: &Path, test_data: Option<&Path>, subset: Option<&str>) -> Resul
         // For the picture: truth, prediction, band.
         "detail": { "unit": "cycles", "lives": detail },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::{Input, LONG, SHORT, SeriesFeatures};
+
+    #[test]
+    fn what_is_learned_from_an_engine_is_what_a_pass_would_see() {
+        let unit = Unit {
+            id: 1,
+            settings: vec![vec![0.0; SETTINGS]; 90],
+            sensors: (0..90_usize)
+                .map(|t| (0..SENSORS).map(|s| ((t * t + 31 * s) % 17) as f64).collect())
+                .collect(),
+        };
+        let preparation = Preparation::learn(std::slice::from_ref(&unit));
+        let rows = preparation.features(&unit);
+        let column: Vec<f64> = unit
+            .sensors
+            .iter()
+            .map(|row| preparation.scaler.scale(0, row)[0])
+            .collect();
+        let served = SeriesFeatures::compute(&[Input {
+            value: &column,
+            z: &column,
+            steps_per_hour: 1.0,
+            wanted: column.len(),
+        }])
+        .unwrap()
+        .remove(0);
+        for (t, row) in rows.iter().enumerate() {
+            assert_eq!(
+                row[5].to_bits(),
+                served.column("expanding_mean")[t].to_bits(),
+                "{t}"
+            );
+            let short = mean(&column, t, SHORT);
+            assert_eq!(short.to_bits(), served.column("mean_short")[t].to_bits(), "{t}");
+            let long = deviation(&column, t, LONG);
+            assert!(
+                t == 0 || long.to_bits() == served.column("sd_long")[t].to_bits(),
+                "{t}"
+            );
+        }
+    }
 }

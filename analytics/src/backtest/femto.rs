@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::metrics::{median, rmse};
 use super::settings::{mean_prediction, regressor};
 use super::table::Table;
-use super::windows::Prefix;
 use crate::boost::{Booster, Feature, Training};
+use crate::features::rolling::{back, mean, moments};
 
 /// Snapshots are 10 s apart.
 const STEP_S: f64 = 10.0;
@@ -36,12 +36,12 @@ fn read(folder: &Path, name: &str, features: &mut Vec<Feature>) -> Result<Bearin
     for c in signals {
         let values = table.numbers(c)?;
         let base = median(&values[..HEALTHY.min(values.len())]);
-        let p = Prefix::new(&values);
         let mut peak = f64::NEG_INFINITY;
         for (t, row) in x.iter_mut().enumerate() {
-            let near = p.mean(t, 10);
+            let near = mean(&values, t, 10);
             peak = peak.max(near);
-            row.extend([near - base, p.mean(t, 60) - base, p.deviation(t, 60), peak - base]);
+            let (_, long, deviation) = moments(back(&values, t, 60));
+            row.extend([near - base, long - base, deviation, peak - base]);
         }
         let column = &table.header[c];
         names.extend(["mean10", "mean60", "sd60", "peak"].map(|k| Feature::numeric(format!("{column}:{k}"))));

@@ -21,7 +21,6 @@ pub(crate) mod settings;
 pub mod skab;
 pub mod stream;
 pub(crate) mod table;
-mod windows;
 
 use std::path::{Path, PathBuf};
 

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use crate::features::rolling::{back, moments};
+
 /// One setting for every stream.
 const MEAN_ROWS: usize = 24;
 const DEVIATION_ROWS: usize = 48;
@@ -113,10 +115,8 @@ impl NewExtreme {
     }
 
     fn tail(&self, rows: usize) -> (f64, f64) {
-        let tail = &self.values[self.values.len() - rows..];
-        let mean = tail.iter().sum::<f64>() / rows as f64;
-        let variance = tail.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / rows as f64;
-        (mean, variance.sqrt())
+        let (_, mean, deviation) = moments(back(&self.values, self.values.len() - 1, rows));
+        (mean, deviation)
     }
 
     fn refrain(&mut self, row: usize, score: f64) -> f64 {

@@ -1,7 +1,9 @@
-//! Windows of one series. Every number is summed afresh from the rows of its own window, oldest first,
-//! and never carried from row to row: the features of a row are then the same bits whether they are
-//! computed for a year of training or for the last row of a pass, and wherever the series began.
+//! The windows of one series that make its features. Every number is summed afresh from the rows of its own
+//! window ([`super::rolling`], which backtests use too) and never carried from row to row: the features of a
+//! row are then the same bits whether they are computed for a year of training or for the last row of a pass,
+//! and wherever the series began.
 
+use super::rolling::{Expanding, back, moments, slope};
 use super::{EWMA_ALPHA, LONG, SHORT};
 
 /// Rows that the weighted mean looks back on; what is older would weigh less than 1e-6 of the whole.
@@ -26,11 +28,6 @@ pub const COLUMNS: [&str; 13] = [
     "last",
 ];
 
-/// The rows from `row - size + 1` to `row`, as far as there are any.
-fn back(values: &[f64], row: usize, size: usize) -> &[f64] {
-    &values[(row + 1).saturating_sub(size)..=row]
-}
-
 /// Median of the short window; NaN below `least` values.
 pub fn short_median(values: &[f64], row: usize, least: usize) -> f64 {
     let mut kept = [0.0_f64; SHORT];
@@ -52,50 +49,6 @@ pub fn short_median(values: &[f64], row: usize, least: usize) -> f64 {
         n if n % 2 == 1 => kept[n / 2],
         n => (kept[n / 2 - 1] + kept[n / 2]) / 2.0,
     }
-}
-
-/// Count, mean and standard deviation (NaN below two values).
-fn moments(values: &[f64]) -> (f64, f64, f64) {
-    let (mut n, mut sum) = (0.0, 0.0);
-    for value in values.iter().filter(|value| value.is_finite()) {
-        n += 1.0;
-        sum += value;
-    }
-    if n == 0.0 {
-        return (0.0, f64::NAN, f64::NAN);
-    }
-    let mean = sum / n;
-    if n < 2.0 {
-        return (n, mean, f64::NAN);
-    }
-    let squares: f64 = values
-        .iter()
-        .filter(|value| value.is_finite())
-        .map(|value| (value - mean) * (value - mean))
-        .sum();
-    (n, mean, (squares / (n - 1.0)).sqrt())
-}
-
-/// Least-squares slope a step through the medians of the long window; NaN below twelve of them.
-fn slope(medians: &[f64], row: usize) -> f64 {
-    let window = back(medians, row, LONG);
-    let (mut n, mut t, mut x) = (0.0, 0.0, 0.0);
-    for (place, value) in window.iter().enumerate().filter(|(_, value)| value.is_finite()) {
-        n += 1.0;
-        t += place as f64;
-        x += value;
-    }
-    if n < (2 * SHORT) as f64 {
-        return f64::NAN;
-    }
-    let (t, x) = (t / n, x / n);
-    let (mut tt, mut tx) = (0.0, 0.0);
-    for (place, value) in window.iter().enumerate().filter(|(_, value)| value.is_finite()) {
-        let dt = place as f64 - t;
-        tt += dt * dt;
-        tx += dt * (value - x);
-    }
-    if tt > 0.5 * n { tx / tt } else { f64::NAN }
 }
 
 /// Exponentially weighted mean of the smoothed deviations, back to the last long silence of `value`.
@@ -137,17 +90,12 @@ pub fn rows(value: &[f64], z: &[f64], steps_per_hour: f64, wanted: usize) -> Vec
         medians[row] = short_median(value, row, 1);
         z_short[row] = short_median(z, row, 3);
     }
-    let (mut before, mut sum) = (0.0, 0.0);
-    for v in value[..first].iter().filter(|v| v.is_finite()) {
-        before += 1.0;
-        sum += v;
+    let mut expanding = Expanding::default();
+    for value in &value[..first] {
+        expanding.push(*value);
     }
     (first..value.len())
         .map(|row| {
-            if value[row].is_finite() {
-                before += 1.0;
-                sum += value[row];
-            }
             let short = back(value, row, SHORT);
             let (_, mean_short, sd_short) = moments(short);
             let (count_long, mean_long, sd_long) = moments(back(value, row, LONG));
@@ -160,12 +108,9 @@ pub fn rows(value: &[f64], z: &[f64], steps_per_hour: f64, wanted: usize) -> Vec
                 finite().fold(f64::NAN, f64::max),
                 mean_long,
                 sd_long,
-                slope(&medians, row) * steps_per_hour,
-                if value[row].is_finite() {
-                    sum / before
-                } else {
-                    f64::NAN
-                },
+                // Of medians, which single spikes don't move.
+                slope(&medians, row, LONG, 2 * SHORT) * steps_per_hour,
+                expanding.push(value[row]),
                 count_long,
                 z_short[row],
                 ewma(value, &z_short, row),

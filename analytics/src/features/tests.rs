@@ -120,6 +120,27 @@ proptest! {
     }
 
     #[test]
+    fn a_window_of_a_backtest_is_the_one_that_is_served(value in values()) {
+        let served = compute(&value);
+        let medians: Vec<f64> = (0..value.len()).map(|row| served.median_short(row)).collect();
+        let mut expanding = rolling::Expanding::default();
+        for row in 0..value.len() {
+            let backtest = [
+                ("mean_short", rolling::mean(&value, row, SHORT)),
+                ("sd_short", rolling::deviation(&value, row, SHORT)),
+                ("mean_long", rolling::mean(&value, row, LONG)),
+                ("sd_long", rolling::deviation(&value, row, LONG)),
+                ("slope_long", 6.0 * rolling::slope(&medians, row, LONG, 2 * SHORT)),
+                ("expanding_mean", expanding.push(value[row])),
+            ];
+            for (name, own) in backtest {
+                let there = served.column(name)[row];
+                prop_assert!(own.to_bits() == there.to_bits() || own.is_nan() && there.is_nan(), "{name} at {row}: {own} {there}");
+            }
+        }
+    }
+
+    #[test]
     fn where_a_series_began_does_not_change_its_windows(value in values(), cut in 0..40_usize) {
         // Long enough that no window reaches the part that is cut off.
         let mut long = vec![1.0; cut];
