@@ -36,7 +36,7 @@ pub struct TrainArgs {
 pub enum ModelCommand {
     /// Versions, newest first.
     List {
-        /// `baseline` or `failure_probability`; by default everything but baselines.
+        /// `baseline`, `failure_probability` or `remaining_life`; by default everything but baselines.
         #[arg(long)]
         name: Option<String>,
         /// `candidate`, `champion` or `retired`.
@@ -100,15 +100,15 @@ pub async fn train(args: TrainArgs, url: &str) -> anyhow::Result<ExitCode> {
                 .version
                 .map_or_else(|| "no version".to_owned(), |v| format!("version {v}"));
             println!(
-                "{}/{}: {} ({version}, {} rows of {} machines)",
-                one.tenant, one.class, one.outcome, one.rows, one.assets
+                "{}/{}, {}: {} ({version}, {} rows of {} machines)",
+                one.tenant, one.class, one.name, one.outcome, one.rows, one.assets
             );
             one.why.iter().for_each(|why| println!("  {why}"));
         }
     }
     if let Some(folder) = &args.export {
         let from = now.plus_seconds(-args.days * 86_400.0);
-        for class in db::trainable_classes(&mut *pool.acquire().await?, "failure_probability").await? {
+        for class in db::trainable_classes(&mut *pool.acquire().await?, &analytics::learn::MODELS).await? {
             if args.class.as_ref().is_none_or(|only| *only == class.name) {
                 let rows = data::read(&mut *pool.acquire().await?, class.class_id, from, now).await?;
                 let folder = folder.join(format!("{}-{}", class.tenant, class.class_id));
@@ -228,6 +228,7 @@ pub async fn assess(args: AssessArgs, url: &str, config: &analytics::Config) -> 
                     "anomaly": assessment.anomaly, "coverage": assessment.coverage, "p_fail": assessment.p_fail,
                     "rul": assessment.rul, "factors": assessment.factors, "advice": assessment.advice,
                     "notes": assessment.notes, "model": assessment.model, "failure_model": assessment.failure_model,
+                    "life_model": assessment.life_model(),
                     "code_version": assessment.code_version })
         );
     } else {
@@ -247,6 +248,17 @@ pub async fn assess(args: AssessArgs, url: &str, config: &analytics::Config) -> 
                 p.high * 100.0,
                 p.basis
             );
+        }
+        if let Some(rul) = assessment.rul {
+            let far = rul
+                .p90_h
+                .map_or_else(|| "open".to_owned(), |p90| format!("{p90:.0} h"));
+            let more = if assessment.life_is_beyond() {
+                "more than "
+            } else {
+                ""
+            };
+            println!("  left: {more}{:.0} h ({:.0} h to {far})", rul.p50_h, rul.p10_h);
         }
         assessment
             .notes

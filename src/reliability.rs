@@ -92,7 +92,7 @@ pub async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode> {
 async fn of_class(name: &str, tenant: Option<&str>, url: &str) -> anyhow::Result<(Lives, Option<f64>)> {
     let pool = connect(url, Role::Analytics, 1)?;
     let mut connection = pool.acquire().await?;
-    let classes = db::trainable_classes(&mut connection, "failure_probability").await?;
+    let classes = db::trainable_classes(&mut connection, &analytics::learn::MODELS).await?;
     let mut found = classes
         .into_iter()
         .filter(|class| class.name == name && tenant.is_none_or(|tenant| class.tenant == tenant));

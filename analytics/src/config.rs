@@ -37,7 +37,7 @@ pub struct Config {
     pub dispatch_every_s: f64,
     /// When an alarm or a prediction makes a ticket.
     pub dispatch: dispatch::Config,
-    /// Days between two trainings of a class's failure model, the days of features it learns from, and
+    /// Days between two trainings of a class's models, the days of features it learns from, and
     /// days between two looks at drift.
     pub train_every_days: f64,
     pub train_days: f64,

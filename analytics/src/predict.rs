@@ -70,7 +70,8 @@ fn attribute(found: Option<FailureModeId>, open: &[(Option<FailureModeId>, f64)]
 fn policy(assessment: &Assessment, config: &Config) -> Policy {
     let short = assessment
         .rul
-        .is_some_and(|rul| rul.p50_h < config.prediction_life_days * 24.0);
+        .is_some_and(|rul| rul.p50_h < config.prediction_life_days * 24.0)
+        && !assessment.life_is_beyond();
     let publish_at = if short { 0.0 } else { config.prediction_probability };
     Policy {
         publish_at,

@@ -4,8 +4,15 @@
 use std::io::Read;
 use std::path::PathBuf;
 
+use models::id::AssetId;
+use models::time::Timestamp;
+
+use crate::backtest::metrics::rmse;
 use crate::detect::{Baseline, Detection, detect};
+use crate::features::NAMES;
 use crate::health;
+use crate::learn::data::{Label, Rows};
+use crate::learn::{self, Layout, Named, remaining};
 use crate::testing::Machine;
 use crate::window::Window;
 
@@ -121,29 +128,10 @@ fn cmapss_engines_fall_towards_their_end() {
     let Some(text) = text("cmapss/train_FD001.txt.gz") else {
         return;
     };
-    let mut units: Vec<Vec<Vec<f64>>> = Vec::new();
-    for line in text.lines() {
-        let row: Vec<f64> = line
-            .split_whitespace()
-            .map(|field| field.parse().unwrap())
-            .collect();
-        let unit = row[0] as usize;
-        if units.len() < unit {
-            units.push(Vec::new());
-        }
-        units[unit - 1].push(row);
-    }
+    let units = engines(&text);
     let (mut fallen, mut early, mut late) = (0, Vec::new(), Vec::new());
     for rows in &units {
-        let mut machine = Machine::new(rows.len());
-        for number in 1..=3 {
-            machine = machine.setting(&format!("setting {number}"), |i| rows[i][number + 1]);
-        }
-        for number in 1..=21 {
-            machine = machine.measurement(&format!("sensor {number}"), |i| rows[i][number + 4]);
-        }
-        let window = machine.window();
-        let baseline = Baseline::learn(&window.head(50)).unwrap();
+        let (window, baseline) = engine(rows).unwrap();
         let health = |step: usize| health_of(&detect(&baseline, &up_to(&window, step, 288)).unwrap());
         // Just after the baseline, and at the end.
         let (young, old) = (health(60), health(rows.len()));
@@ -161,4 +149,155 @@ fn cmapss_engines_fall_towards_their_end() {
     );
     assert!(fallen * 10 >= units.len() * 9, "{fallen} of {}", units.len());
     assert!(mean(&early) > 90.0);
+}
+
+/// Engines of a C-MAPSS file: a row for each flight.
+fn engines(text: &str) -> Vec<Vec<Vec<f64>>> {
+    let mut units: Vec<Vec<Vec<f64>>> = Vec::new();
+    for line in text.lines() {
+        let row: Vec<f64> = line
+            .split_whitespace()
+            .map(|field| field.parse().unwrap())
+            .collect();
+        let unit = row[0] as usize;
+        if units.len() < unit {
+            units.push(Vec::new());
+        }
+        units[unit - 1].push(row);
+    }
+    units
+}
+
+/// An engine with a flight every ten minutes, and what it looked like in its first fifty; `None` = too young.
+fn engine(rows: &[Vec<f64>]) -> Option<(Window, Baseline)> {
+    let mut machine = Machine::new(rows.len());
+    for number in 1..=3 {
+        machine = machine.setting(&format!("setting {number}"), |i| rows[i][number + 1]);
+    }
+    for number in 1..=21 {
+        machine = machine.measurement(&format!("sensor {number:02}"), |i| rows[i][number + 4]);
+    }
+    let window = machine.window();
+    let baseline = Baseline::learn(&window.head(50)).ok()?;
+    Some((window, baseline))
+}
+
+/// A channel's name and its features.
+type Own = (String, Vec<f64>);
+
+/// The features of every `every`-th flight, counted from the last, as passes would have stored them.
+fn stored_rows(window: &Window, baseline: &Baseline, every: usize) -> Vec<(usize, Vec<Own>)> {
+    let features = baseline.features(window, window.steps).unwrap();
+    let name = |channel: &crate::detect::baseline::ChannelBaseline| {
+        let series = window.series.iter().find(|s| s.channel.id == channel.channel);
+        series.unwrap().channel.name.clone()
+    };
+    let names: Vec<String> = baseline.channels.iter().map(name).collect();
+    (0..window.steps)
+        .rev()
+        .step_by(every)
+        .map(|step| {
+            let row = names.iter().zip(&features).map(|(name, own)| {
+                let numbers = NAMES
+                    .iter()
+                    .map(|feature| learn::stored(own.column(feature)[step]));
+                (name.clone(), numbers.collect())
+            });
+            (step, row.collect())
+        })
+        .collect()
+}
+
+/// What a tenant would get from the reports of a hundred engines that failed, without anything made for this set.
+#[test]
+fn cmapss_lives_are_learned_from_what_passes_stored() {
+    let (Some(train), Some(test), Some(truth)) = (
+        text("cmapss/train_FD001.txt.gz"),
+        text("cmapss/test_FD001.txt.gz"),
+        text("cmapss/RUL_FD001.txt.gz"),
+    ) else {
+        return;
+    };
+    let flight_h = 1.0 / 6.0;
+    let (mut features, mut labels) = (Vec::new(), Vec::new());
+    let (mut asset, mut at) = (Vec::new(), Vec::new());
+    let mut known_until = Timestamp::from_secs(0);
+    for rows in engines(&train) {
+        let (window, baseline) = engine(&rows).unwrap();
+        let own = AssetId::new();
+        let time = |step: usize| window.start().plus_seconds(step as f64 * 600.0);
+        for (step, row) in stored_rows(&window, &baseline, 4).into_iter().rev() {
+            asset.push(own);
+            at.push(time(step));
+            features.push(row);
+        }
+        labels.push(Label {
+            asset: own,
+            at: time(rows.len()),
+            weight: 1.0,
+            source: "person".to_owned(),
+        });
+        known_until = known_until.max(time(1000));
+    }
+    let mut channels: Vec<String> = features.iter().flatten().map(|(name, _)| name.clone()).collect();
+    channels.sort();
+    channels.dedup();
+    let layout = Layout {
+        channels,
+        features: NAMES.iter().map(|name| (*name).to_owned()).collect(),
+        asset: Vec::new(),
+    };
+    let vectors: Vec<f64> = features
+        .iter()
+        .flat_map(|row| {
+            layout.vector(&Named {
+                channels: row,
+                asset: Vec::new(),
+            })
+        })
+        .collect();
+    let rows = Rows {
+        x: ndarray::Array2::from_shape_vec((at.len(), vectors.len() / at.len()), vectors).unwrap(),
+        layout,
+        asset,
+        at,
+        labels,
+        known_until,
+    };
+    let candidate = remaining::candidate(&rows, None).unwrap();
+    println!("{}", serde_json::Value::Object(candidate.figures.clone()));
+    assert_eq!(candidate.better, Ok(()));
+    assert!(candidate.leaks.is_empty(), "{:?}", candidate.leaks);
+    let model = candidate.model;
+    let cap = model.cap_h / flight_h;
+    let (mut middle, mut left, mut inside, mut width, mut young) = (Vec::new(), Vec::new(), 0, 0.0, 0);
+    for (rows, truth) in engines(&test).iter().zip(truth.lines()) {
+        let Some((window, baseline)) = engine(rows) else {
+            young += 1;
+            continue;
+        };
+        let truth: f64 = truth.trim().parse().unwrap();
+        let (_, row) = stored_rows(&window, &baseline, rows.len()).remove(0);
+        let seen = model
+            .foresee(&Named {
+                channels: &row,
+                asset: Vec::new(),
+            })
+            .unwrap();
+        let high = seen.rul.p90_h.map_or(cap, |p90| p90 / flight_h);
+        let low = seen.rul.p10_h / flight_h;
+        inside += usize::from(low <= truth && (truth <= high || seen.rul.p90_h.is_none()));
+        width += high - low;
+        middle.push(seen.rul.p50_h / flight_h);
+        left.push(truth.min(cap));
+    }
+    let n = left.len();
+    let error = rmse(&middle, &left);
+    let (coverage, width) = (inside as f64 / n as f64, width / n as f64);
+    println!(
+        "{n} engines ({young} too young for a baseline): error of the middle {error:.2} flights under a cap of {cap:.0}, \
+         80 % interval holds {coverage:.2} at a width of {width:.1}"
+    );
+    assert!(error < 16.0, "{error}");
+    assert!(coverage > 0.72, "{coverage}");
 }

@@ -98,4 +98,18 @@ impl Assessment {
     pub fn p_within(&self, horizon_h: i32) -> Option<&FailureProbability> {
         self.p_fail.iter().find(|entry| entry.horizon_h == horizon_h)
     }
+
+    /// The model of the class's remaining life, where one was promoted.
+    pub fn life_model(&self) -> Option<ModelVersionId> {
+        let id = self.inputs.as_ref()?.get("life_model")?;
+        ModelVersionId::deserialize(id).ok()
+    }
+
+    /// Whether all that is known of the remaining life is that it is longer than its model looks.
+    pub fn life_is_beyond(&self) -> bool {
+        let cap_h = || self.inputs.as_ref()?.get("life_cap_h")?.as_f64();
+        self.rul
+            .zip(cap_h())
+            .is_some_and(|(rul, cap_h)| rul.p90_h.is_none() && rul.p50_h >= cap_h)
+    }
 }

@@ -97,6 +97,10 @@ fn begin(mut inputs: Inputs) -> anyhow::Result<Begun> {
     let (model, baseline, learned) = match std::mem::replace(&mut inputs.model, Model::None) {
         Model::None => (NO_MODEL, None, None),
         Model::Stored(id, baseline) => (id, Some(baseline), None),
+        Model::Borrowed(baseline) => {
+            let sealed = (Envelope::seal(&*baseline)?, baseline.card(false));
+            (NO_MODEL, Some(baseline), Some(sealed))
+        }
         Model::Learn { window, provisional } => match Baseline::learn(&window) {
             Ok(mut baseline) => {
                 baseline.provisional = provisional;
@@ -117,6 +121,12 @@ fn begin(mut inputs: Inputs) -> anyhow::Result<Begun> {
         notes.push(format!(
             "the baseline is provisional: {} of history so far",
             health::duration(baseline.steps as f64 * baseline.step_s as f64 / 3600.0)
+        ));
+    }
+    if let Some(borrowed) = baseline.as_ref().and_then(|baseline| baseline.borrowed.as_ref()) {
+        notes.push(format!(
+            "compared with {} others of class {}: its own past is too short yet to say what is usual for it",
+            borrowed.assets, borrowed.class
         ));
     }
     Ok(Begun {
@@ -153,11 +163,17 @@ fn finish(begun: Begun, features: Option<Vec<SeriesFeatures>>) -> anyhow::Result
         .map(|(baseline, features)| judge(baseline, &window, features));
     let life = life_facts(&facts, &class, &window.end);
     let row = detection.as_ref().map(|detection| vector(detection, &window));
-    let foreseen = class
-        .failure_model
-        .as_ref()
-        .zip(row.as_ref())
-        .map(|((_, model), row)| model.foresee(&learn::named(row, &facts)));
+    let foreseen = row.as_ref().and_then(|row| {
+        let row = learn::named(row, &facts);
+        let mut foreseen = class.failure_model.as_ref().map(|(_, model)| model.foresee(&row));
+        if let Some((_, model)) = &class.life_model {
+            match model.foresee(&row) {
+                Ok(left) => foreseen.get_or_insert_default().life = Some(left),
+                Err(note) => notes.push(note),
+            }
+        }
+        foreseen
+    });
     let prognosis = prognosis::prognose(
         &life,
         modes,
@@ -197,13 +213,16 @@ fn finish(begun: Begun, features: Option<Vec<SeriesFeatures>>) -> anyhow::Result
         window_end: window.end,
         features: json_text(&row, &facts, detection.as_ref()),
     });
-    let inputs = json!({
+    let mut inputs = json!({
         "facts": facts,
         "window": format!("{:016x}", window.digest()),
         "class": format!("{:016x}", class_digest(&class)),
         "step_s": window.step_s,
         "steps": window.steps,
     });
+    if let Some((id, model)) = &class.life_model {
+        (inputs["life_model"], inputs["life_cap_h"]) = (json!(id), json!(model.cap_h));
+    }
     let assessment = Assessment {
         tenant: facts.tenant_id,
         asset: facts.asset_id,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use models::alarm::{Machine, Rule};
+use models::artifact::Artifact;
 use models::asset::ChannelKind;
 use models::db::assessment::{self as db, AssetChannel, AssetFacts, ModeFacts, Previous};
 use models::id::{AlarmRuleId, AssetClassId, AssetId, ChannelId, ModelVersionId};
@@ -15,8 +16,10 @@ use super::cache::{Kept, Memory};
 use crate::config::Config;
 use crate::detect::Baseline;
 use crate::detect::baseline::LEAST_STEPS;
+use crate::detect::class::{self, LEAST_PEERS, Peer};
 use crate::features::LONG;
 use crate::learn::FailureModel;
+use crate::learn::remaining::RemainingModel;
 use crate::prognosis::life::ClassLives;
 use crate::reliability::Life;
 use crate::window::{self, Window};
@@ -32,6 +35,8 @@ pub enum Model {
     /// Nothing to compare with: the register and life data alone.
     None,
     Stored(ModelVersionId, Arc<Baseline>),
+    /// The class's, because the asset's own past is too short; it is stored with what comes of it.
+    Borrowed(Arc<Baseline>),
     /// To be learned from this window; provisional while the history is shorter than wanted.
     Learn {
         window: Window,
@@ -44,7 +49,7 @@ impl Model {
     fn step_s(&self) -> i64 {
         match self {
             Self::None => window::USUAL_STEP_S,
-            Self::Stored(_, baseline) => baseline.step_s,
+            Self::Stored(_, baseline) | Self::Borrowed(baseline) => baseline.step_s,
             Self::Learn { window, .. } => window.step_s,
         }
     }
@@ -57,6 +62,8 @@ pub struct ClassFacts {
     pub lives: Arc<ClassLives>,
     /// The model of its failures that was promoted, if there is one.
     pub failure_model: Option<(ModelVersionId, FailureModel)>,
+    /// The same for remaining life.
+    pub life_model: Option<(ModelVersionId, RemainingModel)>,
 }
 
 /// Everything that [`super::compute`] needs.
@@ -104,24 +111,29 @@ pub(super) async fn class_facts(
             }
         })
         .collect();
-    let stored = db::champion(
-        connection,
-        facts.tenant_id,
-        FailureModel::NAME,
-        &class.to_string(),
-    )
-    .await?;
-    let failure_model = stored
-        .map(|stored| Ok::<_, anyhow::Error>((stored.id, stored.artifact.open()?)))
-        .transpose()
-        .with_context(|| format!("the failure model of class {}", facts.class_name))?;
+    let failure_model = promoted(connection, facts, FailureModel::NAME).await?;
+    let life_model = promoted(connection, facts, RemainingModel::NAME).await?;
     let found = Arc::new(ClassFacts {
         modes,
         lives: Arc::new(lives.into()),
         failure_model,
+        life_model,
     });
     memory.keep_class(class, at, found.clone());
     Ok(found)
+}
+
+/// The champion of one kind for the asset's class.
+async fn promoted<M: Artifact>(
+    connection: &mut PgConnection,
+    facts: &AssetFacts,
+    name: &str,
+) -> anyhow::Result<Option<(ModelVersionId, M)>> {
+    let stored = db::champion(connection, facts.tenant_id, name, &facts.class_id.to_string()).await?;
+    stored
+        .map(|stored| Ok::<_, anyhow::Error>((stored.id, stored.artifact.open()?)))
+        .transpose()
+        .with_context(|| format!("the model {name} of class {}", facts.class_name))
 }
 
 /// A stored baseline by its id, opened once.
@@ -150,7 +162,8 @@ pub(super) async fn baselines(
     Ok(found)
 }
 
-/// A provisional baseline grows with the history, but never learns from an alarm.
+/// A provisional baseline grows with the history, but never learns from an alarm. A borrowed one is
+/// looked at in every pass.
 pub(super) fn grows(
     baseline: &Baseline,
     facts: &AssetFacts,
@@ -158,11 +171,59 @@ pub(super) fn grows(
     end: Timestamp,
     config: &Config,
 ) -> bool {
+    if baseline.borrowed.is_some() {
+        return true;
+    }
     let span_h = baseline.to.seconds_since(baseline.from) / 3600.0;
     let longer = end.seconds_since(baseline.from) / 3600.0 >= 2.0 * span_h;
     let full = span_h >= 0.95 * baseline_span_h(baseline_hours(facts, config), baseline.step_s);
-    let calm = previous.is_some_and(|previous| previous.anomaly.is_some_and(|anomaly| anomaly < 1.0));
-    !full && longer && calm
+    !full && longer && is_calm(previous)
+}
+
+fn is_calm(previous: Option<Previous>) -> bool {
+    previous.is_some_and(|previous| previous.anomaly.is_some_and(|anomaly| anomaly < 1.0))
+}
+
+/// The asset's own past in place of its class's, as soon as it can be learned from. One that deviates from its class
+/// waits for the whole of it: what it is from the start may be a fault.
+fn own_past(learned: &Model, previous: Option<Previous>) -> bool {
+    match learned {
+        Model::Learn { window, provisional } => {
+            Baseline::steps_of(window) >= LEAST_STEPS && (is_calm(previous) || !provisional)
+        }
+        _ => false,
+    }
+}
+
+/// Others of the class that are asked for a baseline.
+const MOST_PEERS: i64 = 40;
+
+/// What the class says of an asset without a past.
+async fn borrow(
+    connection: &mut PgConnection,
+    facts: &AssetFacts,
+    channels: &[AssetChannel],
+    span: (Timestamp, Timestamp),
+) -> anyhow::Result<Option<Baseline>> {
+    let stored = db::class_models(connection, facts.class_id, facts.asset_id, BASELINE, MOST_PEERS).await?;
+    if stored.len() < LEAST_PEERS {
+        return Ok(None);
+    }
+    let assets: Vec<AssetId> = stored.iter().map(|(asset, _)| *asset).collect();
+    let mut of: HashMap<AssetId, Vec<AssetChannel>> = HashMap::new();
+    for (asset, channel) in db::assets_channels(connection, &assets).await? {
+        of.entry(asset).or_default().push(channel);
+    }
+    let peers: Vec<Peer> = stored
+        .into_iter()
+        .filter_map(|(asset, artifact)| {
+            // A baseline that can't be read is the trouble of its own asset.
+            let baseline = artifact.0.open().ok()?;
+            let channels = of.remove(&asset)?;
+            Some(Peer { baseline, channels })
+        })
+        .collect();
+    Ok(class::pool(&facts.class_name, channels, &peers, span))
 }
 
 fn baseline_hours(facts: &AssetFacts, config: &Config) -> f64 {
@@ -204,7 +265,12 @@ pub async fn load(
                 .remove(&id)
                 .context("the champion of the baselines is gone")?;
             if grows(&baseline, &facts, previous, end, config) {
-                learn(connection, &channels, baseline.from, end, hours).await?
+                let learned = learn(connection, &channels, baseline.from, end, hours).await?;
+                if baseline.borrowed.is_none() || own_past(&learned, previous) {
+                    learned
+                } else {
+                    Model::Stored(id, baseline)
+                }
             } else {
                 Model::Stored(id, baseline)
             }
@@ -214,7 +280,15 @@ pub async fn load(
             let first = db::first_reading(connection, &ids, from, end)
                 .await?
                 .unwrap_or(end);
-            learn(connection, &channels, first, end, hours).await?
+            let learned = learn(connection, &channels, first, end, hours).await?;
+            let short =
+                matches!(&learned, Model::Learn { window, .. } if Baseline::steps_of(window) < LEAST_STEPS);
+            let borrowed = if short {
+                borrow(connection, &facts, &channels, (first, end)).await?
+            } else {
+                None
+            };
+            borrowed.map_or(learned, |baseline| Model::Borrowed(Arc::new(baseline)))
         }
     };
     let step_s = model.step_s();

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use models::artifact::Artifact;
 use models::assessment::Assessment;
 use models::db::assessment::{self as db, AssetFacts, NO_MODEL, Previous};
-use models::id::AssetId;
+use models::id::{AssetId, ModelVersionId};
 use models::time::Timestamp;
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -52,19 +53,15 @@ pub async fn recompute(
     let facts: AssetFacts = serde_json::from_value(inputs["facts"].clone()).context("the row's facts")?;
     let memory = Memory::new(0);
     let mut class = load::class_facts(connection, &memory, &facts, stored.window_end).await?;
-    if stored.failure_model != class.failure_model.as_ref().map(|(id, _)| *id) {
-        let model = match stored.failure_model {
-            Some(id) => {
-                let found = db::models_by_id(connection, &[id]).await?.pop();
-                let found = found.with_context(|| format!("the failure model {id} is gone"))?;
-                Some((id, found.artifact.open().context("the failure model")?))
-            }
-            None => None,
-        };
+    let life_model = stored.life_model();
+    if stored.failure_model != class.failure_model.as_ref().map(|(id, _)| *id)
+        || life_model != class.life_model.as_ref().map(|(id, _)| *id)
+    {
         class = Arc::new(load::ClassFacts {
             modes: class.modes.clone(),
             lives: class.lives.clone(),
-            failure_model: model,
+            failure_model: by_id(connection, stored.failure_model, "failure model").await?,
+            life_model: by_id(connection, life_model, "model of remaining life").await?,
         });
     }
     let channels = db::asset_channels(connection, asset).await?;
@@ -121,6 +118,22 @@ pub async fn recompute(
         window_end: stored.window_end,
         code_version: stored.code_version,
     })
+}
+
+/// The model that a row names.
+async fn by_id<M: Artifact>(
+    connection: &mut PgConnection,
+    id: Option<ModelVersionId>,
+    what: &str,
+) -> anyhow::Result<Option<(ModelVersionId, M)>> {
+    let Some(id) = id else { return Ok(None) };
+    let found = db::models_by_id(connection, &[id]).await?.pop();
+    let found = found.with_context(|| format!("the {what} {id} is gone"))?;
+    let model = found
+        .artifact
+        .open()
+        .with_context(|| format!("the {what} {id}"))?;
+    Ok(Some((id, model)))
 }
 
 /// Fields as they are stored: JSON carries every bit of a number.

@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use super::*;
 use crate::testing::noise;
 
+mod learned;
 mod together;
 
 const TEN_MINUTES: f64 = 600.0;
@@ -313,6 +314,65 @@ async fn a_new_asset_says_that_it_has_no_baseline() {
         assessment.notes.iter().any(|note| note.contains("age unknown")),
         "{:?}",
         assessment.notes
+    );
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_new_asset_is_compared_with_its_class_until_it_has_a_past() {
+    let rig = Rig::new().await;
+    let fan = async |name: &str, hours: f64, level: f64| {
+        let machine = rig.plant.machine(name).await;
+        let flow = rig
+            .channel(machine, &format!("{name}/flow"), ChannelKind::Measurement)
+            .await;
+        sqlx::query("UPDATE channel SET label = 'Flow' WHERE id = $1")
+            .bind(flow)
+            .execute(&rig.database.owner)
+            .await
+            .unwrap();
+        rig.readings(flow, hours, |i| level + noise(i + 7 * level as usize))
+            .await;
+        machine
+    };
+    for number in 0..4 {
+        let old = fan(&format!("old{number}"), 72.0, 100.0 + f64::from(number)).await;
+        rig.assess(old, 72.0).await;
+    }
+    let (new, sick) = (fan("new", 60.0, 102.0).await, fan("sick", 60.0, 150.0).await);
+    let first = rig.assess(new, 3.0).await;
+    let borrowed = "compared with 4 others of class pump";
+    assert!(first.notes[0].starts_with(borrowed), "{:?}", first.notes);
+    assert!(first.anomaly.is_some_and(|anomaly| anomaly < 1.0), "{first:?}");
+    let unlike = rig.assess(sick, 3.0).await;
+    assert!(unlike.anomaly.is_some_and(|anomaly| anomaly > 2.0), "{unlike:?}");
+    assert!(unlike.health < first.health - 20.0);
+
+    let again = rig.assess(new, 4.0).await;
+    assert_eq!(again.model, first.model, "borrowed once");
+    let mut connection = rig.pool.acquire().await.unwrap();
+    for (machine, hours) in [(new, 3.0), (new, 4.0), (sick, 3.0)] {
+        let found = recompute(&mut connection, machine.asset, Some(after_hours(hours)))
+            .await
+            .unwrap();
+        assert!(found.same, "{found:?}");
+    }
+    drop(connection);
+    // Forty steps later it has a past of its own; one that deviates from its class waits for the whole of it.
+    let own = rig.assess(new, 9.0).await;
+    assert!(
+        own.model != first.model && own.notes[0].contains("provisional"),
+        "{:?}",
+        own.notes
+    );
+    let still = rig.assess(sick, 9.0).await;
+    assert_eq!(still.model, unlike.model);
+    assert!(still.notes[0].starts_with(borrowed), "{:?}", still.notes);
+    let late = rig.assess(sick, 59.0).await;
+    assert!(
+        late.model != unlike.model && !late.notes.iter().any(|note| note.starts_with(borrowed)),
+        "{:?}",
+        late.notes
     );
     rig.end().await;
 }

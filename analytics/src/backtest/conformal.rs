@@ -1,9 +1,11 @@
 //! Intervals from held-out errors: what a model got wrong on groups it never saw, at predictions like this one.
 
+use serde::{Deserialize, Serialize};
+
 use super::metrics::quantile;
 
 /// Held-out errors (actual - predicted) by prediction.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conformal {
     /// (prediction, error), ascending.
     errors: Vec<(f64, f64)>,
@@ -17,6 +19,32 @@ impl Conformal {
         errors.sort_by(|a, b| a.0.total_cmp(&b.0));
         let neighbours = ((errors.len() as f64 * share) as usize).max(50).min(errors.len());
         Self { errors, neighbours }
+    }
+
+    /// At most `most` of the errors, evenly by prediction: what is kept with a model.
+    #[must_use]
+    pub fn thinned(self, most: usize) -> Self {
+        let all = self.errors.len();
+        if all <= most {
+            return self;
+        }
+        let errors: Vec<(f64, f64)> = (0..most).map(|i| self.errors[i * all / most]).collect();
+        let neighbours = (self.neighbours * most / all).max(50).min(errors.len());
+        Self { errors, neighbours }
+    }
+
+    /// What came of predictions like this one, 0 to `cap`; empty without errors. What stood at the cap is
+    /// known to be more, whatever was predicted, and stays there.
+    pub fn outcomes(&self, predicted: f64, cap: f64) -> Vec<f64> {
+        let nearly = cap * (1.0 - 1e-9);
+        let outcome = |(own, error): &(f64, f64)| {
+            if own + error >= nearly {
+                cap
+            } else {
+                (predicted + error).clamp(0.0, cap)
+            }
+        };
+        self.nearest(predicted).iter().map(outcome).collect()
     }
 
     /// The interval within `limits` that holds the actual value with probability `share`. Half of the rest lies
@@ -56,13 +84,14 @@ impl Conformal {
 
     /// The errors at the nearest predictions.
     fn near(&self, predicted: f64) -> Vec<f64> {
+        self.nearest(predicted).iter().map(|e| e.1).collect()
+    }
+
+    fn nearest(&self, predicted: f64) -> &[(f64, f64)] {
         let at = self.errors.partition_point(|e| e.0 < predicted);
         let half = self.neighbours / 2;
         let from = at.saturating_sub(half).min(self.errors.len() - self.neighbours);
-        self.errors[from..from + self.neighbours]
-            .iter()
-            .map(|e| e.1)
-            .collect()
+        &self.errors[from..from + self.neighbours]
     }
 }
 
@@ -88,6 +117,9 @@ mod tests {
             .filter(|(p, a)| c.quantile(**p, 0.1) <= **a && **a <= c.quantile(**p, 0.9))
             .count();
         assert!((inside as f64 / 2000.0 - 0.8).abs() < 0.03);
+        let thin = c.clone().thinned(500);
+        assert_eq!(thin.outcomes(60.0, 200.0).len(), 50);
+        assert!((thin.quantile(60.0, 0.9) - c.quantile(60.0, 0.9)).abs() < 1.0);
         // A cap where a third of the labels stand: the interval at it still holds what it says.
         let capped: Vec<f64> = actual.iter().map(|a| a.min(130.0)).collect();
         let c = Conformal::new(&predicted, &capped, 0.1);
@@ -99,6 +131,8 @@ mod tests {
             held.count() as f64 / (to - from) as f64
         };
         assert!((inside(0, 1200) - 0.8).abs() < 0.04, "{}", inside(0, 1200));
+        // What stood at the cap is there exactly, and not a little below it.
+        assert!(c.outcomes(150.0, 130.0).iter().all(|outcome| *outcome == 130.0));
         // Beyond the cap every label stands at it, and any interval holds it.
         assert!((inside(1200, 1280) - 0.8).abs() < 0.12, "{}", inside(1200, 1280));
         assert_eq!(Conformal::new(&[], &[], 0.1).quantile(5.0, 0.5), 5.0);

@@ -13,6 +13,7 @@ use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::class::Borrowed;
 use super::longest_still;
 use super::pattern::Pattern;
 use super::regime::Regimes;
@@ -68,6 +69,9 @@ pub struct Baseline {
     /// The history was shorter than wanted when it was learned.
     #[serde(default)]
     pub provisional: bool,
+    /// Not its own: pooled from others of its class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub borrowed: Option<Borrowed>,
 }
 
 impl Artifact for Baseline {
@@ -92,13 +96,7 @@ impl Baseline {
     /// # Errors
     /// When the window is too short or no channel can be used.
     pub fn learn(window: &Window) -> Result<Self, NoBaseline> {
-        let have = window
-            .series
-            .iter()
-            .filter(|s| s.kind() == ChannelKind::Measurement)
-            .map(Series::filled)
-            .max()
-            .unwrap_or(0);
+        let have = Self::steps_of(window);
         if have < LEAST_STEPS {
             return Err(NoBaseline::TooShort { have });
         }
@@ -137,6 +135,7 @@ impl Baseline {
             set_aside,
             pattern: None,
             provisional: false,
+            borrowed: None,
         };
         let features = baseline
             .features(window, window.steps)
@@ -150,6 +149,17 @@ impl Baseline {
             .collect();
         baseline.pattern = Pattern::learn(&smoothed).map_err(|error| failed(&error))?;
         Ok(baseline)
+    }
+
+    /// Steps that could be learned from.
+    pub fn steps_of(window: &Window) -> usize {
+        window
+            .series
+            .iter()
+            .filter(|s| s.kind() == ChannelKind::Measurement)
+            .map(Series::filled)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Features of the judged channels, in the order of `channels`, for the last `wanted` steps.
@@ -211,7 +221,13 @@ impl Baseline {
     /// What a person should know about this version.
     pub fn card(&self, provisional: bool) -> Card {
         let mut limits = vec![
-            "learned from this asset's first readings, taken as healthy: a machine that was already worn looks normal".to_owned(),
+            match &self.borrowed {
+                Some(borrowed) => format!(
+                    "not learned from this asset but from {} others of class {}: one that is built or used otherwise looks unusual",
+                    borrowed.assets, borrowed.class
+                ),
+                None => "learned from this asset's first readings, taken as healthy: a machine that was already worn looks normal".to_owned(),
+            },
             "conditions not met in the data window (weather, load, product) may look like a deviation".to_owned(),
         ];
         if provisional {

@@ -6,6 +6,7 @@
 //! happens in [`baseline`], and not while in alarm.
 
 pub mod baseline;
+pub mod class;
 pub mod pattern;
 pub mod regime;
 

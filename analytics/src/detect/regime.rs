@@ -98,6 +98,25 @@ impl Regimes {
         Ok(regimes)
     }
 
+    /// Regimes that only states part, given by the states' values.
+    pub fn of_states(states: Vec<ChannelId>, known: Vec<Vec<i64>>) -> Self {
+        Self {
+            states,
+            known: known.into_iter().map(|values| (values, 0)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The states that part them; `None` = settings do so too.
+    pub fn states(&self) -> Option<&[ChannelId]> {
+        (self.centres.len() < 2).then_some(&self.states)
+    }
+
+    /// The values of the states in each regime.
+    pub fn state_values(&self) -> impl Iterator<Item = Vec<i64>> + '_ {
+        self.known.iter().map(|(values, _)| values.clone())
+    }
+
     /// Number of regimes, at least 1.
     pub fn len(&self) -> usize {
         self.known.len().max(1)

@@ -186,7 +186,7 @@ impl Rows {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::testing::noise;
 

@@ -220,7 +220,7 @@ pub fn look(model: &FailureModel, rows: &data::Rows) -> (bool, Vec<String>, Vec<
 /// # Errors
 /// When the database does, or a champion can't be read.
 pub async fn run(pool: &PgPool, days: f64, now: Timestamp) -> anyhow::Result<Vec<Look>> {
-    let classes = db::trainable_classes(&mut *pool.acquire().await?, FailureModel::NAME).await?;
+    let classes = db::trainable_classes(&mut *pool.acquire().await?, &super::MODELS).await?;
     let mut looks = Vec::new();
     for class in classes {
         if let Some(look) = self::class(pool, &class, days, now).await? {

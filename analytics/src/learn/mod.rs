@@ -5,14 +5,16 @@
 //! sees to the last bit. A label is a failure report or a ticket that confirmed a fault, with its weight.
 //!
 //! [`data`] makes the rows, [`leak`] looks for features that know what they can't, [`train`] backtests a
-//! candidate by machine and by time and compares it with the champion, [`drift`] asks whether the world
-//! still looks like the training set.
+//! candidate by machine and by time and compares it with the champion, [`remaining`] does the same for
+//! remaining life, [`drift`] asks whether the world still looks like the training set.
 
 pub mod data;
 pub mod drift;
 pub mod export;
 pub mod leak;
+pub mod remaining;
 pub mod schedule;
+mod store;
 pub mod train;
 
 use models::artifact::Artifact;
@@ -186,16 +188,21 @@ impl Artifact for FailureModel {
     const FORMAT: u32 = 1;
 }
 
-/// What a model says of one asset.
-#[derive(Clone, Debug, PartialEq)]
+/// What the models of its class say of one asset.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Foreseen {
-    /// Horizon in hours, probability, low, high.
+    /// Horizon in hours, probability, low, high; empty without a failure model.
     pub within: Vec<(i32, f64, f64, f64)>,
     /// Failures that it was learned from.
     pub failures: usize,
     /// Features that raise the longest horizon's probability most, with their share in log odds.
     pub because: Vec<(String, f64)>,
+    /// By the model of remaining life, where there is one.
+    pub life: Option<remaining::Left>,
 }
+
+/// Kinds of models that a class may have.
+pub const MODELS: [&str; 2] = [FailureModel::NAME, remaining::RemainingModel::NAME];
 
 /// From this probability on it is worth saying why: exact Shapley values cost more than the rest.
 const WORTH_EXPLAINING: f64 = 0.1;
@@ -232,6 +239,7 @@ impl FailureModel {
             within,
             failures: self.horizons.last().map_or(0, |horizon| horizon.failures),
             because,
+            life: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use models::time::Timestamp;
 use sqlx::{Connection, PgPool};
 use tokio_util::sync::CancellationToken;
 
-use super::{FailureModel, drift, train};
+use super::{MODELS, drift, train};
 use crate::config::Config;
 
 const EVERY: Duration = Duration::from_secs(900);
@@ -59,7 +59,7 @@ pub async fn round(config: &Config, pool: &PgPool, now: Timestamp) -> anyhow::Re
 
 async fn locked(config: &Config, pool: &PgPool, now: Timestamp) -> anyhow::Result<usize> {
     let days = |since: Timestamp| now.seconds_since(since) / 86_400.0;
-    let classes = db::trainable_classes(&mut *pool.acquire().await?, FailureModel::NAME).await?;
+    let classes = db::trainable_classes(&mut *pool.acquire().await?, &MODELS).await?;
     let mut trained = 0;
     for class in &classes {
         let due = match class.trained_at {
@@ -71,8 +71,9 @@ async fn locked(config: &Config, pool: &PgPool, now: Timestamp) -> anyhow::Resul
                 days: config.train_days,
                 promote: config.promote,
             };
-            let outcome = train::class(pool, class, args, now).await?;
-            tracing::info!(class = outcome.class, outcome = outcome.outcome, why = ?outcome.why, "trained");
+            for one in train::class(pool, class, args, now).await? {
+                tracing::info!(class = one.class, model = one.name, outcome = one.outcome, why = ?one.why, "trained");
+            }
             trained += 1;
         }
         if class

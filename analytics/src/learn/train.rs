@@ -2,8 +2,7 @@
 //! better than the champion.
 
 use anyhow::Context;
-use models::artifact::{Card, Envelope};
-use models::db::assessment::{self as db, NewModel, TrainableClass};
+use models::db::assessment::{self as db, TrainableClass};
 use models::id::ModelVersionId;
 use models::time::Timestamp;
 use ndarray::{Array2, Axis};
@@ -13,8 +12,9 @@ use sqlx::PgPool;
 
 use super::data::{self, Labelled, Rows};
 use super::leak::{self, Leak};
-use super::{Calibration, FailureModel, Horizon, Layout};
-use crate::assess::CODE_VERSION;
+use super::remaining::{self, RemainingModel};
+use super::store::{self, Judged};
+use super::{Calibration, FailureModel, Horizon, Layout, MODELS};
 use crate::backtest::metrics::{brier, calibration_error, reliability_table, roc_auc};
 use crate::backtest::settings::{PATIENCE, classifier, labels};
 use crate::boost::{Booster, Feature, Training, fit_grouped};
@@ -40,11 +40,13 @@ pub struct Args {
     pub promote: bool,
 }
 
-/// What became of a class.
+/// What became of one of a class's models.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Trained {
     pub tenant: String,
     pub class: String,
+    /// Which model: a name of [`super::MODELS`].
+    pub name: &'static str,
     pub rows: usize,
     pub assets: usize,
     /// `promoted`, `candidate`, `refused` or `too_few_failures`.
@@ -83,7 +85,8 @@ pub enum NoCandidate {
     Failed(String),
 }
 
-/// Trains every class (or those whose name is `only`) and stores what came of it.
+/// Trains every class (or those whose name is `only`) and stores what came of it: for each class its
+/// failure model, then that of remaining life.
 ///
 /// # Errors
 /// When the database does. A class that can't be trained is said in its result.
@@ -94,7 +97,7 @@ pub async fn run(
     now: Timestamp,
     mut progress: impl FnMut(&str),
 ) -> anyhow::Result<Vec<Trained>> {
-    let classes = db::trainable_classes(&mut *pool.acquire().await?, FailureModel::NAME).await?;
+    let classes = db::trainable_classes(&mut *pool.acquire().await?, &MODELS).await?;
     let classes: Vec<TrainableClass> = classes
         .into_iter()
         .filter(|class| only.is_none_or(|only| class.name == only))
@@ -111,8 +114,13 @@ pub async fn run(
         let trained = self::class(pool, &class, args, now)
             .await
             .with_context(|| format!("class {} of {}", class.name, class.tenant))?;
-        progress(&format!("{}/{}: {}", class.tenant, class.name, trained.outcome));
-        done.push(trained);
+        for one in &trained {
+            progress(&format!(
+                "{}/{}: {} {}",
+                class.tenant, class.name, one.name, one.outcome
+            ));
+        }
+        done.extend(trained);
     }
     Ok(done)
 }
@@ -126,107 +134,55 @@ pub async fn class(
     class: &TrainableClass,
     args: Args,
     now: Timestamp,
-) -> anyhow::Result<Trained> {
+) -> anyhow::Result<Vec<Trained>> {
     let from = now.plus_seconds(-args.days * 86_400.0);
     let mut connection = pool.acquire().await?;
     let rows = data::read(&mut connection, class.class_id, from, now).await?;
-    let scope = class.class_id.to_string();
-    let champion = db::champion(&mut connection, class.tenant_id, FailureModel::NAME, &scope).await?;
-    let mut trained = Trained {
-        tenant: class.tenant.clone(),
-        class: class.name.clone(),
-        rows: rows.len(),
-        assets: rows.assets(),
-        outcome: "too_few_failures",
-        model: None,
-        version: None,
-        why: Vec::new(),
-        leaks: Vec::new(),
-        figures: Value::Null,
-    };
-    let stands: Option<FailureModel> = champion
-        .as_ref()
-        .map(|stored| stored.artifact.open())
-        .transpose()
-        .context("the champion")?;
-    let (rows, learned) = tokio::task::spawn_blocking(move || {
-        let learned = candidate(&rows, stands.as_ref());
-        (rows, learned)
+    let stands: Option<FailureModel> = store::champion(&mut connection, class).await?;
+    let life_stands: Option<RemainingModel> = store::champion(&mut connection, class).await?;
+    drop(connection);
+    let (rows, failures, life) = tokio::task::spawn_blocking(move || {
+        let failures = candidate(&rows, stands.as_ref());
+        let life = remaining::candidate(&rows, life_stands.as_ref());
+        (rows, failures, life)
     })
     .await?;
-    let candidate = match learned {
-        Ok(candidate) => candidate,
+    let failures = match failures {
+        Ok(candidate) => {
+            let better = better(&candidate.figures);
+            let judged = Judged {
+                summary: "boosted trees on the features of a pass, calibrated by machines they never saw",
+                layout: candidate.model.layout.clone(),
+                rows: rows.len(),
+                leaks: candidate.leaks,
+                figures: candidate.figures,
+                limits: candidate.limits,
+                better,
+            };
+            store::keep(pool, class, &rows, &candidate.model, judged, args).await?
+        }
         Err(no) => {
-            trained.why.push(no.to_string());
-            let lives = db::class_lives(&mut connection, class.class_id, now).await?;
-            trained.why.push(life_words(&lives, class.weibull_shape));
-            return Ok(trained);
+            let lives = db::class_lives(&mut *pool.acquire().await?, class.class_id, now).await?;
+            let why = vec![no.to_string(), life_words(&lives, class.weibull_shape)];
+            store::none(class, &rows, FailureModel::NAME, why)
         }
     };
-    let (data_from, data_to) = match (rows.at.iter().min(), rows.at.iter().max()) {
-        (Some(from), Some(to)) => (*from, *to),
-        _ => (from, now),
+    let life = match life {
+        Ok(candidate) => {
+            let judged = Judged {
+                summary: "boosted trees on the features of a pass, with intervals from what they got wrong on machines they never saw",
+                layout: candidate.model.layout.clone(),
+                rows: candidate.rows,
+                leaks: candidate.leaks,
+                figures: candidate.figures,
+                limits: candidate.limits,
+                better: candidate.better,
+            };
+            store::keep(pool, class, &rows, &candidate.model, judged, args).await?
+        }
+        Err(no) => store::none(class, &rows, RemainingModel::NAME, vec![no.to_string()]),
     };
-    let card = Card {
-        summary: "boosted trees on the features of a pass, calibrated by machines they never saw".to_owned(),
-        data_from,
-        data_to,
-        rows: rows.len(),
-        features: candidate.model.layout.names(),
-        figures: candidate.figures.clone(),
-        limits: candidate.limits.clone(),
-    };
-    let artifact = Envelope::seal(&candidate.model)?;
-    let better = better(&candidate.figures);
-    trained.figures = Value::Object(candidate.figures);
-    trained.leaks = candidate.leaks;
-    let mut transaction = pool.begin().await?;
-    let new = NewModel {
-        tenant: class.tenant_id,
-        name: FailureModel::NAME,
-        scope: &scope,
-        artifact: &artifact,
-        card: &card,
-        code_version: CODE_VERSION,
-    };
-    let (id, version) = db::insert_candidate(&mut transaction, &new).await?;
-    (trained.model, trained.version) = (Some(id), Some(version));
-    let detail = json!({ "rows": rows.len(), "leaks": trained.leaks });
-    db::add_model_event(&mut transaction, id, "trained", "analytics", &detail).await?;
-    trained.outcome = if !trained.leaks.is_empty() {
-        trained
-            .why
-            .extend(trained.leaks.iter().map(|leak| leak.text.clone()));
-        "refused"
-    } else if let Err(why) = better {
-        trained.why.push(why);
-        "candidate"
-    } else if args.promote {
-        db::promote(&mut transaction, id, "analytics").await?;
-        "promoted"
-    } else {
-        trained
-            .why
-            .push("it is better than what stands; promote it with `forewarn model promote`".to_owned());
-        "candidate"
-    };
-    if trained.outcome == "refused" {
-        let detail = json!({ "why": trained.why });
-        db::add_model_event(&mut transaction, id, "refused", "analytics", &detail).await?;
-    }
-    let event = json!({ "class": class.name, "version": version, "outcome": trained.outcome });
-    let subject = id.to_string();
-    models::db::outbox::append(
-        &mut transaction,
-        class.tenant_id,
-        "model.trained",
-        &subject,
-        None,
-        &event,
-    )
-    .await?;
-    transaction.commit().await?;
-    Ok(trained)
+    Ok(vec![failures, life])
 }
 
 /// What life data say where there is no model: Weibayes bounds where failures are few.

@@ -18,12 +18,18 @@
 //! an 80 % interval above 0.1^(1/n), the exact binomial bound, nor the number itself above the mean of
 //! Jeffreys' posterior, (n + ½) / (n + 1).
 //!
+//! Where the class has models of its own (`learn`), they were judged on machines they had not seen and stand in place of
+//! what is assumed here: the failure model of both sources, the model of remaining life of the P-F interval and the
+//! proportional hazard. A trend that runs into a limit stays beside it: it may be a failure that the class has not seen yet.
+//!
 //! Intervals are 80 %. Bounds of both sources are combined at their own bounds, which is wider than
 //! the truth and never narrower.
 
 pub mod life;
 pub mod mode;
 pub mod trend;
+
+use std::fmt::Write as _;
 
 use models::assessment::{FailureProbability, RemainingLife};
 use models::db::assessment::ModeFacts;
@@ -32,6 +38,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 use crate::detect::{Detection, WORTH_A_WORD, short};
 use crate::health::{Kind, Reason, duration, severity};
 use crate::learn::Foreseen;
+use crate::learn::remaining::Left;
 use crate::reliability::{Estimate, Weibull};
 use crate::window::Window;
 
@@ -85,8 +92,8 @@ struct Condition {
 }
 
 /// The prognosis of one asset. `detection = None`: no baseline yet, life data alone.
-/// `foreseen`: what the class's own failure model says; it stands in place of life data and condition
-/// where it has the horizon, because it was judged on machines it had not seen.
+/// `foreseen`: what the class's own models say. The failure model stands in place of life data and
+/// condition where it has the horizon, because it was judged on machines it had not seen.
 pub fn prognose(
     life: &LifeFacts,
     modes: &[ModeFacts],
@@ -98,6 +105,7 @@ pub fn prognose(
     let fitted = life.model().map_err(|note| notes.push(note)).ok();
     let anomaly = seen.map_or(0.0, |(detection, _)| detection.anomaly);
     let mode = seen.and_then(|(detection, _)| mode::likeliest(modes, detection));
+    let left = foreseen.and_then(|foreseen| foreseen.life.as_ref());
     let mut conditions = Vec::new();
     if let Some((detection, window)) = seen {
         match trend::to_limit(detection, window) {
@@ -108,12 +116,16 @@ pub fn prognose(
             trend::Outcome::Past(note) => notes.push(note),
             trend::Outcome::None => {}
         }
-        if let Some(condition) = by_pf_interval(mode.map(|place| &modes[place]), detection) {
+        if let Some(condition) =
+            by_pf_interval(mode.map(|place| &modes[place]), detection).filter(|_| left.is_none())
+        {
             conditions.push(condition);
         }
     }
-    if anomaly > WORTH_A_WORD {
-        conditions.push(proportional(anomaly));
+    match left {
+        Some(left) => conditions.push(by_runs(left)),
+        None if anomaly > WORTH_A_WORD => conditions.push(proportional(anomaly)),
+        None => {}
     }
     let p_fail: Vec<FailureProbability> = HORIZONS_H
         .iter()
@@ -171,10 +183,19 @@ pub fn prognose(
             })
         })
         .collect();
-    let rul = conditions
+    let by_condition = conditions
         .iter()
         .filter_map(|condition| condition.rul)
         .min_by(|a, b| a.p50_h.total_cmp(&b.p50_h));
+    let by_runs = left.filter(|left| by_condition.is_none_or(|other| other.p50_h >= left.rul.p10_h));
+    let rul = by_runs.map(|left| left.rul).or(by_condition);
+    if let (Some(left), None) = (left, by_runs) {
+        notes.push(format!(
+            "the trend ends sooner than {} runs to failure of the class would have it (at least {}): the sooner end is shown",
+            left.runs,
+            duration(left.rul.p10_h)
+        ));
+    }
     if let Some(month) = p_fail.last() {
         reasons.push(Reason {
             kind: Kind::Probability,
@@ -191,33 +212,18 @@ pub fn prognose(
             ),
         });
     }
-    if let Some(rul) = rul {
-        // Within a month it costs, the more the less is left.
-        let urgency = (720.0 - rul.p50_h).max(0.0) / 720.0;
-        reasons.push(Reason {
-            kind: Kind::RemainingLife,
-            name: "remaining life".to_owned(),
-            severity: severity(Kind::RemainingLife, urgency, 0.0, 0.5),
-            value: Some(rul.p50_h),
-            expected: None,
-            channel: None,
-            text: match rul.p90_h {
-                Some(p90) => format!(
-                    "about {} left ({} to {})",
-                    duration(rul.p50_h),
-                    duration(rul.p10_h),
-                    duration(p90)
-                ),
-                None => format!(
-                    "about {} left, at least {}",
-                    duration(rul.p50_h),
-                    duration(rul.p10_h)
-                ),
-            },
-        });
-        if rul.p90_h.is_none() {
-            notes.push("the far end of the remaining life is open: the data don't bound it".to_owned());
+    match (rul, by_runs) {
+        (_, Some(left)) if left.beyond() => notes.push(format!(
+            "more than {} left: the class's model of remaining life looks no further",
+            duration(left.cap_h)
+        )),
+        (Some(rul), by_runs) => {
+            reasons.push(life_reason(rul, by_runs));
+            if rul.p90_h.is_none() {
+                notes.push("the far end of the remaining life is open: the data don't bound it".to_owned());
+            }
         }
+        (None, _) => {}
     }
     Prognosis {
         p_fail,
@@ -225,6 +231,31 @@ pub fn prognose(
         mode,
         reasons,
         notes,
+    }
+}
+
+/// Within a month it costs, the more the less is left.
+fn life_reason(rul: RemainingLife, by_runs: Option<&Left>) -> Reason {
+    let urgency = (720.0 - rul.p50_h).max(0.0) / 720.0;
+    let (middle, low) = (duration(rul.p50_h), duration(rul.p10_h));
+    let mut text = match rul.p90_h {
+        Some(p90) => format!("about {middle} left ({low} to {})", duration(p90)),
+        None => format!("about {middle} left, at least {low}"),
+    };
+    if let Some(left) = by_runs {
+        let _ = write!(text, ", by {} runs to failure of its class", left.runs);
+        if !left.because.is_empty() {
+            let _ = write!(text, "; shortened most by {}", left.because.join(", "));
+        }
+    }
+    Reason {
+        kind: Kind::RemainingLife,
+        name: "remaining life".to_owned(),
+        severity: severity(Kind::RemainingLife, urgency, 0.0, 0.5),
+        value: Some(rul.p50_h),
+        expected: None,
+        channel: None,
+        text,
     }
 }
 
@@ -340,6 +371,35 @@ fn by_pf_interval(mode: Option<&ModeFacts>, detection: &Detection) -> Option<Con
             p90_h: Some(left(PF_UNCERTAINTY, 0.9)),
         }),
     })
+}
+
+/// What the class's runs to failure say, as a hazard: the share of those like it that failed within.
+fn by_runs(left: &Left) -> Condition {
+    let within = left.within.clone();
+    let hazard = |p: f64| -(-p.min(MOST_SURE)).ln_1p();
+    Condition {
+        hazard: Box::new(move |hours, _| {
+            let own = within
+                .iter()
+                .find(|(horizon, _)| f64::from(*horizon) >= hours)
+                .map_or(
+                    Estimate {
+                        value: 0.0,
+                        low: 0.0,
+                        high: 0.0,
+                    },
+                    |(_, share)| *share,
+                );
+            Estimate {
+                value: hazard(own.value),
+                low: hazard(own.low),
+                high: hazard(own.high),
+            }
+        }),
+        worth: left.runs as f64,
+        basis: format!("remaining life by {} runs to failure of its class", left.runs),
+        rul: None,
+    }
 }
 
 fn proportional(anomaly: f64) -> Condition {

@@ -8,6 +8,7 @@ use models::id::AssetId;
 use models::time::Timestamp;
 use sqlx::PgPool;
 
+use super::super::remaining::RemainingModel;
 use super::super::{FailureModel, drift, schedule, train};
 use crate::config::Config;
 use crate::features::NAMES;
@@ -81,10 +82,15 @@ async fn a_model_is_trained_promoted_taken_back_and_watched() {
         days: 100.0,
         promote: true,
     };
-    let first = train::run(&pool, None, args, now(), |_| ())
-        .await
-        .unwrap()
-        .remove(0);
+    let mut both = train::run(&pool, None, args, now(), |_| ()).await.unwrap();
+    let life = both.remove(1);
+    assert_eq!(
+        (life.name, life.outcome, life.version),
+        (RemainingModel::NAME, "promoted", Some(1)),
+        "{life:?}"
+    );
+    assert_eq!(life.figures["runs"], 12, "{life:?}");
+    let first = both.remove(0);
     assert_eq!((first.outcome, first.version), ("promoted", Some(1)), "{first:?}");
     assert_eq!(first.leaks, []);
     let mut connection = pool.acquire().await.unwrap();
@@ -112,10 +118,13 @@ async fn a_model_is_trained_promoted_taken_back_and_watched() {
     );
 
     // The same rows again: no better than what stands.
-    let second = train::run(&pool, Some("pump"), args, now(), |_| ())
+    let mut both = train::run(&pool, Some("pump"), args, now(), |_| ())
         .await
-        .unwrap()
-        .remove(0);
+        .unwrap();
+    let life = both.remove(1);
+    assert_eq!((life.outcome, life.version), ("candidate", Some(2)));
+    assert!(life.why[0].contains("runs to failure are new"), "{:?}", life.why);
+    let second = both.remove(0);
     assert_eq!(
         (second.outcome, second.version),
         ("candidate", Some(2)),
@@ -209,10 +218,11 @@ async fn too_few_failures_are_said_with_bounds() {
         days: 100.0,
         promote: true,
     };
-    let trained = train::run(&pool, None, args, now(), |_| ())
-        .await
-        .unwrap()
-        .remove(0);
+    let mut both = train::run(&pool, None, args, now(), |_| ()).await.unwrap();
+    let life = both.remove(1);
+    assert_eq!((life.outcome, life.model), ("too_few_failures", None));
+    assert!(life.why[0].contains("2 runs of 2 machines"), "{:?}", life.why);
+    let trained = both.remove(0);
     assert_eq!((trained.outcome, trained.model), ("too_few_failures", None));
     assert!(
         trained.why[0].contains("2 failures of 2 machines") || trained.why[0].contains("too few failures"),

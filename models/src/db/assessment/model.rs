@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Result;
 use crate::artifact::{Card, Envelope};
-use crate::id::{ModelVersionId, TenantId};
+use crate::id::{AssetClassId, AssetId, ModelVersionId, TenantId};
 use crate::time::Timestamp;
 
 /// A stored model.
@@ -70,6 +70,32 @@ pub async fn models_by_id(connection: &mut PgConnection, ids: &[ModelVersionId])
         "SELECT id, version, artifact, trained_from, trained_to FROM model_version WHERE id = ANY ($1)",
     )
     .bind(ids)
+    .fetch_all(connection)
+    .await
+}
+
+/// The champions of a class's assets but one, newest first, at most `limit`.
+///
+/// # Errors
+/// When the database does, or a row holds no envelope.
+pub async fn class_models(
+    connection: &mut PgConnection,
+    class: AssetClassId,
+    except: AssetId,
+    name: &str,
+    limit: i64,
+) -> Result<Vec<(AssetId, Json<Envelope>)>> {
+    sqlx::query_as(
+        "SELECT a.id, m.artifact FROM asset a
+         JOIN model_version m ON m.tenant_id = a.tenant_id AND m.name = $3 AND m.status = 'champion'
+             AND m.scope = 'ast_' || replace(a.id::text, '-', '')
+         WHERE a.class_id = $1 AND a.id <> $2
+         ORDER BY m.created_at DESC, m.id LIMIT $4",
+    )
+    .bind(class)
+    .bind(except)
+    .bind(name)
+    .bind(limit)
     .fetch_all(connection)
     .await
 }

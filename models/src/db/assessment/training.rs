@@ -95,29 +95,32 @@ pub struct TrainableClass {
     pub weibull_shape: Option<f64>,
     pub assets: i64,
     pub failures: i64,
-    /// When a model of its failures was last trained.
+    /// When a model was last trained.
     pub trained_at: Option<Timestamp>,
     /// When drift was last looked at.
     pub looked_at: Option<Timestamp>,
 }
 
-/// Classes with machines, by tenant and name.
+/// Classes with machines, by tenant and name; `models`: names of what may be trained of them.
 ///
 /// # Errors
 /// When the database does.
-pub async fn trainable_classes(connection: &mut PgConnection, model: &str) -> Result<Vec<TrainableClass>> {
+pub async fn trainable_classes(
+    connection: &mut PgConnection,
+    models: &[&str],
+) -> Result<Vec<TrainableClass>> {
     sqlx::query_as(
         "SELECT c.id AS class_id, c.tenant_id, c.name, t.slug AS tenant, c.weibull_shape, count(a.id) AS assets,
                 (SELECT count(*) FROM failure_report r JOIN asset x ON x.id = r.asset_id WHERE x.class_id = c.id) AS failures,
                 (SELECT max(m.created_at) FROM model_version m
-                 WHERE m.tenant_id = c.tenant_id AND m.name = $1
+                 WHERE m.tenant_id = c.tenant_id AND m.name = ANY ($1)
                    AND m.scope = 'cls_' || replace(c.id::text, '-', '')) AS trained_at,
                 (SELECT max(d.at) FROM drift_report d WHERE d.class_id = c.id) AS looked_at
          FROM asset_class c JOIN tenant t ON t.id = c.tenant_id
          JOIN asset a ON a.class_id = c.id AND a.status IN ('operational', 'maintenance', 'down')
          GROUP BY c.id, t.slug ORDER BY t.slug, c.name",
     )
-    .bind(model)
+    .bind(models)
     .fetch_all(connection)
     .await
 }
