@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::conformal::Conformal;
 use super::metrics::{phm08_total, rmse};
 use super::regimes::{Regimes, Scaler};
-use super::settings::regressor;
+use super::settings::{mean_prediction, regressor};
 use super::table::{Matrix, find};
 use crate::boost::{Booster, Feature, Training, cross_fit};
 use crate::features::rolling::{Expanding, deviation, mean, slope};
@@ -215,8 +215,11 @@ pub fn run(data: &Path, test_data: Option<&Path>, subset: Option<&str>) -> Resul
         .iter()
         .filter_map(|unit| preparation.features(unit).pop())
         .collect();
-    let predicted: Vec<f64> = model
-        .predict(matrix(&last, features.len())?.view())?
+    // The models of the folds know other engines each: their mean varies less than one model does.
+    let mut models = cross.models;
+    models.push(model);
+    let last = matrix(&last, features.len())?;
+    let predicted: Vec<f64> = mean_prediction(&models, last.view())?
         .iter()
         .map(|p| p.clamp(0.0, CAP))
         .collect();
