@@ -14,6 +14,9 @@ use crate::front_door::hub::Bounds;
 pub struct Config {
     /// Address of the plain MQTT listener.
     pub listen: String,
+    /// Whose MQTT sessions, waiting commands and retained messages these are: different for each process
+    /// on one database, the same after a restart.
+    pub door: String,
     /// A second listener with TLS.
     pub tls: Option<Tls>,
     /// Lets clients without a user name in, for trying things out: only where every listener is bound
@@ -114,6 +117,9 @@ pub struct Limits {
     pub retained_bytes: usize,
     /// Sessions without a connection of one gateway.
     pub kept_sessions: usize,
+    /// Commands that wait in the persistent sessions of one tenant, in the database, bytes. What doesn't
+    /// fit is refused to its publisher.
+    pub kept_bytes: usize,
     /// Readings a second of one tenant, where its own row says nothing; none = no limit. Who is faster
     /// is read from more slowly.
     pub tenant_readings_per_s: Option<u32>,
@@ -153,6 +159,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:1883".to_owned(),
+            door: "main".to_owned(),
             tls: None,
             anonymous: None,
             limits: Limits::default(),
@@ -190,6 +197,7 @@ impl Default for Limits {
             retained_messages: 10_000,
             retained_bytes: 16 << 20,
             kept_sessions: 64,
+            kept_bytes: 64 << 20,
             tenant_readings_per_s: None,
             tenant_bytes_per_s: None,
             password_checks: 2,
@@ -251,6 +259,7 @@ impl Config {
         ] {
             anyhow::ensure!(value > 0, "ingest.{key} must be at least 1");
         }
+        anyhow::ensure!(!self.door.is_empty(), "ingest.door must have a name");
         self.sparkplug.check()?;
         for (i, foreign) in self.foreign.iter().enumerate() {
             foreign
@@ -296,6 +305,7 @@ impl Config {
             retained_messages: limits.retained_messages,
             retained_bytes: limits.retained_bytes,
             kept_sessions: limits.kept_sessions,
+            kept_bytes: limits.kept_bytes,
         }
     }
 

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use models::db::{dead_letter, ledger, registry as register};
+use models::db::{dead_letter, ledger, mqtt, registry as register};
 use models::service::supervisor::Supervisor;
 use models::time::Timestamp;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub mod bench;
@@ -37,6 +37,7 @@ use codec::intake::Intake;
 use config::Config;
 use front_door::auth::Passwords;
 use front_door::clock::Clocks;
+use front_door::hub::journal::{Journal, Keeper};
 use front_door::limits::Admission;
 use front_door::quota::Quotas;
 use front_door::{Door, hub::Hub, listener, tls};
@@ -55,7 +56,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     config.check()?;
     let config = Arc::new(config);
-    let hub = Hub::new(config.bounds());
+    let hub = Hub::with_journal(config.bounds(), Journal::new());
     let mut supervisor = Supervisor::new(shutdown.clone());
     let mut writers = Vec::new();
     for _ in 0..config.writer.writers {
@@ -74,6 +75,18 @@ pub async fn run(
             to_gateways.tell(gateway, topic, payload);
         }),
     )));
+    let (silence, (restored_to, restored)) = (CancellationToken::new(), watch::channel(false));
+    let keeper = Keeper {
+        hub: hub.clone(),
+        pool: pool.clone(),
+        door: config.door.clone(),
+        restored: restored_to,
+        shutdown: shutdown.clone(),
+        silence: silence.clone(),
+        patience: config.stop_within(),
+        timeout: Duration::from_secs(config.writer.transaction_timeout_s),
+    };
+    supervisor.spawn("journal", keeper.run());
     let clocks = Clocks::default();
     supervisor.spawn("clocks", clocks.clone().keep(pool.clone(), shutdown.clone()));
     let door = Arc::new(Door {
@@ -86,6 +99,8 @@ pub async fn run(
         quotas: Quotas::default(),
         passwords: Passwords::new(config.limits.password_checks),
         clocks: clocks.clone(),
+        restored,
+        _silence: silence.drop_guard(),
         writers,
     });
     let admission = Admission::new(config.limits.max_connections, config.limits.max_unauthenticated);
@@ -217,7 +232,7 @@ async fn let_time_pass(door: Arc<Door>, shutdown: CancellationToken) -> anyhow::
     }
 }
 
-/// Forgets old commit tokens, and shows what the ledger holds open.
+/// Forgets old commit tokens and expired MQTT sessions, and shows what the ledger holds open.
 async fn keep_house(pool: PgPool, shutdown: CancellationToken) -> anyhow::Result<()> {
     const EVERY: Duration = Duration::from_secs(60);
     let mut round = 0_u32;
@@ -235,6 +250,7 @@ async fn keep_house(pool: PgPool, shutdown: CancellationToken) -> anyhow::Result
             metrics::gaps(open, lost);
             if round.is_multiple_of(60) {
                 ledger::prune_tokens(&mut connection).await?;
+                mqtt::prune(&mut connection).await?;
             }
             Ok::<_, sqlx::Error>(())
         };

@@ -176,6 +176,7 @@ impl<'a> Replayer<'a> {
                 reason,
                 detail,
                 dead_letter: Some(letter.id),
+                ..Refusal::default()
             };
             tell_refused(hub, &gateway, &refusal);
         }

@@ -183,13 +183,19 @@ pub struct Committed {
 }
 
 /// Why something a gateway sent was not stored as readings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Refusal {
     pub topic: String,
     /// Stable code, as in `dead_letter.reason`.
     pub reason: String,
     pub detail: String,
     pub dead_letter: Option<crate::id::DeadLetterId>,
+    /// With the reason `quota`: until when the gateway is slowed down, by the server's clock, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// … and how long that is, seconds, for whoever's clock is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<f64>,
 }
 
 /// A payload that is not a batch.

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::metrics;
+
 /// Places for connections, and for those of them that have not said who they are.
 #[derive(Clone, Debug)]
 pub struct Admission {
@@ -35,19 +37,29 @@ impl Admission {
         }
     }
 
+    /// A place for a connection. Where those who have not said who they are fill theirs, it waits for one
+    /// of them to do so or to be closed, `most` at the longest: meanwhile the rest of a storm waits in the
+    /// kernel's queue.
+    ///
     /// # Errors
     /// The reason why there is no place.
-    pub fn admit(&self) -> Result<Place, &'static str> {
+    pub async fn admit(&self, most: Duration) -> Result<Place, &'static str> {
         let connection = self
             .connections
             .clone()
             .try_acquire_owned()
             .map_err(|_| "too_many_connections")?;
-        let unauthenticated = self
-            .unauthenticated
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| "too_many_unauthenticated")?;
+        let unauthenticated = match self.unauthenticated.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                metrics::paced();
+                let waiting = self.unauthenticated.clone().acquire_owned();
+                match tokio::time::timeout(most, waiting).await {
+                    Ok(Ok(place)) => place,
+                    _ => return Err("too_many_unauthenticated"),
+                }
+            }
+        };
         Ok(Place {
             _connection: connection,
             unauthenticated: Some(unauthenticated),
@@ -87,16 +99,22 @@ impl Pace {
 mod tests {
     use super::*;
 
-    #[test]
-    fn places_are_given_and_come_back() {
+    #[tokio::test]
+    async fn places_are_given_and_come_back() {
+        const NOT: Duration = Duration::ZERO;
         let admission = Admission::new(2, 1);
-        let mut first = admission.admit().unwrap();
-        assert_eq!(admission.admit().unwrap_err(), "too_many_unauthenticated");
-        first.authenticated();
-        let second = admission.admit().unwrap();
-        assert_eq!(admission.admit().unwrap_err(), "too_many_connections");
+        let mut first = admission.admit(NOT).await.unwrap();
+        assert_eq!(
+            admission.admit(NOT).await.unwrap_err(),
+            "too_many_unauthenticated"
+        );
+        // The second waits for the first.
+        let waiting = admission.admit(Duration::from_secs(60));
+        let (second, ()) = tokio::join!(biased; waiting, async { first.authenticated() });
+        let second = second.unwrap();
+        assert_eq!(admission.admit(NOT).await.unwrap_err(), "too_many_connections");
         drop((first, second));
-        admission.admit().unwrap();
+        admission.admit(NOT).await.unwrap();
     }
 
     #[test]

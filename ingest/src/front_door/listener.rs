@@ -28,6 +28,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let tracker = TaskTracker::new();
     let stop = door.stop.clone();
+    // Longer than anybody may stay without a word.
+    let most = door.config.connect_timeout() * 2;
     let mut pace = Pace::new(door.config.limits.accepts_per_s, Instant::now());
     tracing::info!(address = ?listener.local_addr().ok(), tls = tls.is_some(), "listening");
     loop {
@@ -45,7 +47,11 @@ pub(crate) async fn run(
                 continue;
             }
         };
-        match admission.admit() {
+        let admitted = tokio::select! {
+            admitted = admission.admit(most) => admitted,
+            () = stop.cancelled() => break,
+        };
+        match admitted {
             Ok(place) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%peer, %error, "can't send small packets at once");

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use acl::{Denied, Destination, Identity};
 use models::id::GatewayId;
 use sqlx::PgPool;
-use tokio::sync::{Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::codec::intake::Intake;
 use crate::config::Config;
@@ -54,6 +54,10 @@ pub(crate) struct Door {
     pub quotas: quota::Quotas,
     pub passwords: auth::Passwords,
     pub clocks: clock::Clocks,
+    /// Whether the kept sessions are back: nobody of a tenant comes in before.
+    pub restored: watch::Receiver<bool>,
+    /// The journal ends when the last connection lets go of this.
+    pub _silence: DropGuard,
     pub stop: CancellationToken,
 }
 

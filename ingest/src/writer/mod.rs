@@ -291,6 +291,7 @@ impl Writer {
                     reason: letter.reason.clone(),
                     detail: letter.detail.clone(),
                     dead_letter: Some(letter.id),
+                    ..Refusal::default()
                 };
                 tell_refused(&self.hub, payload.gateway(), &refusal);
             }

@@ -1,6 +1,8 @@
 //! The front door as an ordinary broker, without a database: `anonymous` and raw packets.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -402,6 +404,118 @@ async fn a_member_of_a_group_leaves_with_a_message() {
     broker.stop().await;
 }
 
+/// Row 6: several publishers that could overrun their subscriber are held back by it: they are never
+/// acknowledged further ahead than its queue is long, and it gets everything.
+#[tokio::test]
+async fn many_publishers_go_no_faster_than_their_subscriber() {
+    const QUEUE: usize = 50;
+    const EACH: u16 = 300;
+    let broker = broker(|config| {
+        config.limits.queue_messages = QUEUE;
+        config.limits.write_timeout_s = 30;
+    })
+    .await;
+    let mut slow = broker.v5("slow").await;
+    slow.subscribe(vec![filter("t/+", 1)], None).await;
+    let (acknowledged, read) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut publishers = tokio::task::JoinSet::new();
+    for (name, topic) in [("a", "t/a"), ("b", "t/b"), ("c", "t/c"), ("d", "t/d")] {
+        let mut publisher = broker.v5(name).await;
+        let (acknowledged, read) = (acknowledged.clone(), read.clone());
+        publishers.spawn(async move {
+            // All at once, and only then the acknowledgements.
+            for i in 1..=EACH {
+                publisher
+                    .send(v5::Packet::Publish(message(topic, 1, i, "x")))
+                    .await;
+            }
+            for i in 1..=EACH {
+                match publisher.next().await {
+                    Some(v5::Packet::PubAck(ack)) => {
+                        assert_eq!((ack.pkid, ack.reason), (i, v5::PubAckReason::Success));
+                    }
+                    other => panic!("{other:?}"),
+                }
+                // Counted after what it is compared with.
+                let ahead = acknowledged.fetch_add(1, Ordering::SeqCst) + 1;
+                let behind = read.load(Ordering::SeqCst);
+                assert!(ahead <= behind + QUEUE, "{ahead} acknowledged, {behind} read");
+            }
+        });
+    }
+    let reading = async {
+        for _ in 0..4 * usize::from(EACH) {
+            let id = slow.message().await.pkid;
+            read.fetch_add(1, Ordering::SeqCst);
+            slow.ack(id).await;
+        }
+    };
+    tokio::time::timeout(WAIT, async { tokio::join!(reading, publishers.join_all()) })
+        .await
+        .expect("all messages");
+    slow.nothing().await;
+    broker.stop().await;
+}
+
+/// Row 11: a publisher with QoS 2 that comes back between PUBREC and PUBREL loses nothing.
+#[tokio::test]
+async fn qos_2_goes_on_after_a_reconnect_before_pubrel() {
+    let broker = broker(|_| {}).await;
+    let (mut subscriber, _) = broker.v4("subscriber", true).await;
+    subscriber.subscribe_as(&[("t", 1)]).await;
+    let (mut publisher, _) = broker.v4("publisher", false).await;
+    publisher.publish_as(7, "t", 2, "once").await;
+    let received = Some(v4::Packet::PubRec(v4::PubRec::new(7)));
+    assert_eq!(publisher.next().await, received);
+    drop(publisher);
+    let (mut publisher, present) = broker.v4("publisher", false).await;
+    assert!(present);
+    // Its PUBREC may have been lost: it sends the message again.
+    publisher.publish_as(7, "t", 2, "once").await;
+    assert_eq!(publisher.next().await, received);
+    publisher.send(v4::Packet::PubRel(v4::PubRel::new(7))).await;
+    let done = v4::Packet::PubComp(v4::PubComp::new(7));
+    assert_eq!(publisher.next().await, Some(done));
+    let down = subscriber.down().await;
+    assert_eq!(&down.payload[..], b"once");
+    subscriber
+        .send(v4::Packet::PubAck(v4::PubAck::new(down.pkid)))
+        .await;
+    subscriber.nothing().await;
+    broker.stop().await;
+}
+
+/// Row 12: there is no console whose questions take a session away. The port speaks HTTP as far as a
+/// WebSocket needs it, and whoever asks for anything else is told no.
+#[tokio::test]
+async fn asking_over_http_takes_no_session_away() {
+    let broker = broker(|_| {}).await;
+    let (mut absent, _) = broker.v4("absent", false).await;
+    absent.subscribe_as(&[("t", 1)]).await;
+    drop(absent);
+    let (mut publisher, _) = broker.v4("publisher", true).await;
+    publisher.say("t", 1, false, "waits").await;
+    for path in ["/device/absent", "/devices", "/config", "/"] {
+        let mut stream = TcpStream::connect(broker.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        tokio::time::timeout(WAIT, stream.read_to_end(&mut answer))
+            .await
+            .expect("closed")
+            .ok();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(
+            !answer.contains(" 200 ") && !answer.contains("absent"),
+            "{path}: {answer}"
+        );
+    }
+    let (mut absent, present) = broker.v4("absent", false).await;
+    assert!(present);
+    assert_eq!(&absent.down().await.payload[..], b"waits");
+    broker.stop().await;
+}
+
 /// Row 10: a new subscriber gets every retained message, not the first hundred.
 #[tokio::test]
 async fn all_retained_messages_reach_a_new_subscriber() {
@@ -429,6 +543,28 @@ async fn a_take_over_is_said() {
     let mut first = broker.v5("same").await;
     let _second = broker.v5("same").await;
     assert_eq!(first.told().await, v5::DisconnectReasonCode::SessionTakenOver);
+    broker.stop().await;
+}
+
+/// A client whose older connection is still open here, as after a network that was cut, comes back to
+/// its session and stays; the older one is closed.
+#[tokio::test]
+async fn coming_back_before_the_old_connection_is_gone() {
+    let broker = broker(|_| {}).await;
+    let (mut publisher, _) = broker.v4("publisher", true).await;
+    let (mut old, _) = broker.v4("c", false).await;
+    old.subscribe_as(&[("t", 1)]).await;
+    for _ in 0..5 {
+        let (mut new, present) = broker.v4("c", false).await;
+        assert!(present);
+        assert!(old.closed().await);
+        new.nothing().await;
+        publisher.say("t", 1, false, "x").await;
+        let id = new.down().await.pkid;
+        new.send(v4::Packet::PubAck(v4::PubAck::new(id))).await;
+        new.nothing().await;
+        old = new;
+    }
     broker.stop().await;
 }
 

@@ -32,7 +32,7 @@ async fn by_password(service: &Service, gateway: GatewayId, password: &str) {
     .unwrap();
 }
 
-async fn grant(service: &Service, gateway: GatewayId, publish: &[&str], subscribe: &[&str]) {
+pub async fn grant(service: &Service, gateway: GatewayId, publish: &[&str], subscribe: &[&str]) {
     sqlx::query(
         "UPDATE gateway_credential SET publish_filters = $2, subscribe_filters = $3 WHERE gateway_id = $1",
     )
@@ -253,6 +253,13 @@ async fn a_quota_slows_down_and_says_so() {
     );
     let told: serde_json::Value = serde_json::from_slice(&told.expect("the error topic says it")).unwrap();
     assert_eq!(told["reason"], "quota");
+    let until = told["until"].as_str().unwrap();
+    assert!(
+        told["detail"].as_str().unwrap().contains(until),
+        "the sentence and the field say the same: {told}"
+    );
+    let left = told["retry_after_s"].as_f64().unwrap();
+    assert!((2.5..=3.5).contains(&left), "{told}");
     let late = second.unwrap().properties.unwrap().reason_string;
     assert!(
         late.is_some_and(|reason| reason.contains("slowed down")),

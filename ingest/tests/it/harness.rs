@@ -24,8 +24,8 @@ pub struct Service {
     pub tenant: TenantId,
     pub site: SiteId,
     pub pool: PgPool,
-    shutdown: CancellationToken,
-    task: tokio::task::JoinHandle<anyhow::Result<()>>,
+    config: Config,
+    running: Running,
 }
 
 pub async fn start(change: impl FnOnce(&mut Config)) -> Service {
@@ -61,18 +61,41 @@ pub async fn start_on(database: TestDatabase, pool: PgPool, change: impl FnOnce(
     };
     config.writer.batch_age_ms = 5;
     change(&mut config);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let shutdown = CancellationToken::new();
-    let task = tokio::spawn(ingest::run(config, pool.clone(), listener, shutdown.clone()));
+    let running = Running::new(config.clone(), pool.clone()).await;
     Service {
         database,
-        address,
+        address: running.address,
         tenant,
         site,
         pool,
-        shutdown,
-        task,
+        config,
+        running,
+    }
+}
+
+/// One start of the service.
+pub struct Running {
+    address: std::net::SocketAddr,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    async fn new(config: Config, pool: PgPool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(ingest::run(config, pool, listener, shutdown.clone()));
+        Self {
+            address,
+            shutdown,
+            task,
+        }
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
     }
 }
 
@@ -157,18 +180,30 @@ impl Service {
         client
     }
 
+    /// Starts the service anew beside the one that runs, which is returned: to it nobody comes any more.
+    pub async fn replace(&mut self) -> Running {
+        let new = Running::new(self.config.clone(), self.pool.clone()).await;
+        self.address = new.address;
+        std::mem::replace(&mut self.running, new)
+    }
+
+    /// Stops the service and starts it again.
+    pub async fn restart(&mut self) {
+        self.running.shutdown.cancel();
+        (&mut self.running.task).await.unwrap().unwrap();
+        drop(self.replace().await);
+    }
+
     /// Stops the service and drops the database.
     pub async fn stop(self) {
-        self.shutdown.cancel();
-        self.task.await.unwrap().unwrap();
+        self.running.stop().await;
         self.pool.close().await;
         self.database.drop_now().await;
     }
 
     /// Stops the service; the database stays.
     pub async fn halt(self) -> TestDatabase {
-        self.shutdown.cancel();
-        self.task.await.unwrap().unwrap();
+        self.running.stop().await;
         self.pool.close().await;
         self.database
     }

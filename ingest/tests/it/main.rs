@@ -20,6 +20,7 @@ mod mqtt5;
 mod mqtt_conformance;
 mod outage;
 mod proxy;
+mod restart;
 mod rumqttd;
 mod sequence;
 mod tls;

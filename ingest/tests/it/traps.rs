@@ -12,6 +12,7 @@ async fn works(client: &mut Client) {
     assert_eq!(client.next().await, Some(v4::Packet::PingResp));
 }
 
+/// ingestion.md 4.2, row 1: a client id with special characters, twice, ends no listener.
 #[tokio::test]
 async fn odd_client_ids_harm_nobody() {
     let service = start(|_| {}).await;
@@ -27,6 +28,7 @@ async fn odd_client_ids_harm_nobody() {
     service.stop().await;
 }
 
+/// Row 3: connections that say nothing; `tls.rs` has the same behind TLS.
 #[tokio::test]
 async fn idle_connections_keep_nobody_out_and_are_closed() {
     let service = start(|config| config.limits.connect_timeout_s = 1).await;
@@ -42,6 +44,37 @@ async fn idle_connections_keep_nobody_out_and_are_closed() {
     service.stop().await;
 }
 
+/// More clients at once than may be unknown: the rest waits its turn, and nobody is refused.
+#[tokio::test]
+async fn a_storm_waits_at_the_door_and_is_not_refused() {
+    let service = start(|config| {
+        config.limits.max_unauthenticated = 2;
+        config.limits.connect_timeout_s = 1;
+    })
+    .await;
+    service.gateway("line-1").await;
+    // These two say nothing until they are closed.
+    let mut idle = [
+        Client::open(service.address).await,
+        Client::open(service.address).await,
+    ];
+    let mut storm = tokio::task::JoinSet::new();
+    let address = service.address;
+    for i in 0..40 {
+        storm.spawn(async move {
+            let mut client = Client::open(address).await;
+            client.connect("line-1", "line-1", &format!("c{i}")).await
+        });
+    }
+    let codes = tokio::time::timeout(WAIT, storm.join_all()).await.unwrap();
+    assert_eq!(codes, [0; 40]);
+    for client in &mut idle {
+        assert!(client.closed().await);
+    }
+    service.stop().await;
+}
+
+/// Row 2: the limit of connections is reached, those refused try again, a place becomes free.
 #[tokio::test]
 async fn a_full_house_recovers() {
     let service = start(|config| config.limits.max_connections = 3).await;
@@ -140,6 +173,7 @@ async fn noise_is_closed_and_forgotten() {
     service.stop().await;
 }
 
+/// Row 7: what nobody subscribed to is not dropped behind its PUBACK.
 #[tokio::test]
 async fn publishing_without_a_subscriber_is_stored_all_the_same() {
     let service = start(|_| {}).await;
@@ -162,5 +196,47 @@ async fn publishing_without_a_subscriber_is_stored_all_the_same() {
         );
     }
     assert_eq!(service.number("SELECT count(*) FROM reading").await, 100);
+    service.stop().await;
+}
+
+/// ingestion.md 4.3, row 4: a packet larger than we take ends that connection, at its header; who sends
+/// it in a session that is kept can't come in a loop for it, because the limit is told.
+#[tokio::test]
+async fn a_packet_that_is_too_large_is_refused_and_harms_nobody() {
+    use crate::broker::Client5;
+    use rumqttc::v5::mqttbytes::v5;
+    let service = start(|config| config.limits.max_packet_bytes = 100_000).await;
+    service.gateway("line-1").await;
+    let mut other = service.client("line-1").await;
+    // PUBLISH of 150,000 bytes.
+    let header = [0x32, 0xf0, 0x93, 0x09];
+    for _ in 0..3 {
+        let mut connect = v4::Connect::new("old");
+        connect.set_login("acme/line-1", "line-1");
+        connect.clean_session = false;
+        let mut old = Client::open(service.address).await;
+        assert_eq!(old.connect_with(connect).await, 0);
+        old.stream.write_all(&header).await.unwrap();
+        assert!(old.closed().await, "without having read it");
+        works(&mut other).await;
+    }
+    let mut new = Client5::open(service.address).await;
+    let connect = v5::Connect {
+        keep_alive: 600,
+        client_id: "new".to_owned(),
+        clean_start: true,
+        properties: None,
+    };
+    let login = v5::Login::new("acme/line-1", "line-1");
+    new.send(v5::Packet::Connect(connect, None, Some(login))).await;
+    match new.next().await {
+        Some(v5::Packet::ConnAck(ack)) => {
+            assert_eq!(ack.properties.unwrap().max_packet_size, Some(100_000));
+        }
+        told => panic!("{told:?}"),
+    }
+    new.raw(&header).await;
+    assert_eq!(new.told().await, v5::DisconnectReasonCode::PacketTooLarge);
+    other.deliver("fw/v1/me/json/pump", "{\"temp\":1}").await;
     service.stop().await;
 }

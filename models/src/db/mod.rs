@@ -32,6 +32,7 @@ pub mod ledger;
 pub mod lockout;
 pub mod mapping;
 pub mod meter;
+pub mod mqtt;
 pub mod notification;
 pub mod outbox;
 pub mod overview;

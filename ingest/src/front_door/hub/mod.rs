@@ -7,7 +7,8 @@
 //! | `session` | what belongs to a client |
 //! | `outbox` | what goes down to a client |
 //! | `retained` | the last message of a topic |
-//! | `journal` | what must outlive the process, in the database |
+//! | `journal`, `changes`, `rows` | what must outlive the process, in the database |
+//! | `keeping` | what is noted there |
 //!
 //! Each tenant is a space of its own: no topic, filter or client id of one means anything in another
 //! one. Publishing puts a message into the outboxes of those whose subscriptions it matches; each
@@ -41,13 +42,18 @@ use super::packet::{Goodbye, Properties};
 use crate::metrics;
 use crate::registry::Gateway;
 
+mod changes;
 pub mod filter;
+pub mod journal;
+mod keeping;
 pub mod outbox;
 pub mod retained;
+mod rows;
 pub mod session;
 pub mod tree;
 
-use outbox::{Full, Outbox, Queued};
+use journal::Journal;
+use outbox::{Full, Outbox};
 use retained::Retained;
 use session::Connection;
 pub use session::{Key, Session, Space, Subscription};
@@ -64,9 +70,17 @@ pub struct Message {
     pub properties: Properties,
     /// The session it came from; 0 = the server.
     pub from: u64,
+    /// It is to outlive the process where a session does, or as a retained one. Not so readings, which
+    /// are stored, and what the server says of itself.
+    pub kept: bool,
 }
 
 impl Message {
+    /// What it takes in a queue, bytes.
+    pub fn size(&self) -> usize {
+        self.payload.len() + self.topic.len() + 100
+    }
+
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }
@@ -91,6 +105,8 @@ pub struct Bounds {
     pub retained_bytes: usize,
     /// Sessions without a connection of one gateway.
     pub kept_sessions: usize,
+    /// What waits in the sessions of one space and outlives the process, bytes.
+    pub kept_bytes: usize,
 }
 
 impl Default for Bounds {
@@ -101,6 +117,7 @@ impl Default for Bounds {
             retained_messages: 10_000,
             retained_bytes: 16 << 20,
             kept_sessions: 64,
+            kept_bytes: 64 << 20,
         }
     }
 }
@@ -110,6 +127,8 @@ struct Inner {
     tree: Tree,
     sessions: BTreeMap<(Uuid, String), Arc<Session>>,
     retained: Retained,
+    /// Bytes in the journal.
+    kept: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -118,6 +137,7 @@ struct Shared {
     spaces: Mutex<HashMap<Space, Arc<Mutex<Inner>>>>,
     connections: AtomicUsize,
     next: AtomicUsize,
+    journal: Journal,
 }
 
 #[derive(Clone, Debug)]
@@ -153,20 +173,43 @@ pub enum NotTaken {
     Queue(Arc<Session>),
     /// There are as many retained messages as there may be.
     Retained,
+    /// As much waits in the sessions of this tenant as may be kept.
+    Kept,
+}
+
+/// A message that was published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// How many have it, or will.
+    pub sessions: usize,
+    /// It was noted in the journal: ask by [`Hub::then`] when it is committed.
+    pub kept: bool,
 }
 
 impl Hub {
     pub fn new(bounds: Bounds) -> Self {
+        Self::with_journal(bounds, Journal::default())
+    }
+
+    /// A hub of which something outlives the process.
+    pub fn with_journal(bounds: Bounds, journal: Journal) -> Self {
         Self(Arc::new(Shared {
             bounds,
             spaces: Mutex::default(),
             connections: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
+            journal,
         }))
     }
 
     fn number(&self) -> u64 {
         self.0.next.fetch_add(1, Ordering::Relaxed) as u64 + 1
+    }
+
+    /// Numbers up to this one were given before.
+    fn number_from(&self, number: i64) {
+        let number = usize::try_from(number).unwrap_or(0);
+        self.0.next.fetch_max(number, Ordering::Relaxed);
     }
 
     fn space(&self, space: Space) -> Arc<Mutex<Inner>> {
@@ -177,6 +220,7 @@ impl Hub {
                 tree: Tree::default(),
                 sessions: BTreeMap::new(),
                 retained: Retained::new(bounds.retained_messages, bounds.retained_bytes),
+                kept: Arc::default(),
             }))
         });
         inner.clone()
@@ -202,12 +246,7 @@ impl Hub {
         let mut present = false;
         let session = match older {
             Some(older) => {
-                let due = older.with(|state| {
-                    if state.connection.is_some() {
-                        state.goodbye = Some(Goodbye::TakenOver);
-                    }
-                    state.ends_at.is_some_and(|at| at <= Instant::now())
-                });
+                let due = older.with(|state| state.ends_at.is_some_and(|at| at <= Instant::now()));
                 if clean || due {
                     // [MQTT-3.1.2-4]
                     self.end(&mut inner, &older);
@@ -222,7 +261,7 @@ impl Hub {
         let session = session.unwrap_or_else(|| {
             let bounds = self.0.bounds;
             let outbox = Outbox::new(bounds.queue_messages, bounds.queue_bytes);
-            let session = Session::new(self.number(), key, outbox);
+            let session = Session::new(self.number(), key, outbox, inner.kept.clone());
             inner.sessions.insert(name, session.clone());
             session
         });
@@ -232,7 +271,10 @@ impl Hub {
         session.set_connection(Some(Connection { number, credential }));
         session.tell(|state| {
             state.ends_at = None;
+            // An older connection goes because its number is not this one's; what was said to it is void.
+            state.goodbye = None;
             state.watermarks.clear();
+            state.releases.clear();
             // What was not committed when the connection broke is sent again.
             state.unreleased.retain(|_, committed| *committed);
         });
@@ -260,6 +302,8 @@ impl Hub {
         }
         let (subscriptions, left) = session.tell(|state| {
             state.over = true;
+            self.note_session(session, state.persistent, false);
+            state.persistent = false;
             (std::mem::take(&mut state.subscriptions), state.outbox.drain())
         });
         for subscription in subscriptions.values() {
@@ -279,7 +323,9 @@ impl Hub {
             if group.is_some() {
                 let others = inner.tree.find(&queued.message.topic);
                 if let Some(entry) = others.into_iter().find(|entry| entry.subscription.group == group)
-                    && push(&entry.session, &[&entry.subscription], &queued.message, false).is_err()
+                    && self
+                        .push(&entry.session, &[&entry.subscription], &queued.message, false)
+                        .is_err()
                 {
                     metrics::dropped_down("queue_full");
                 }
@@ -326,6 +372,8 @@ impl Hub {
             state.outbox.offline();
             state.goodbye = None;
             state.releases.clear();
+            state.keep = keep;
+            self.note_session(session, state.persistent, state.persistent);
         });
         self.bound_kept(&mut inner, session.key.owner);
         if will_delay.is_zero() {
@@ -395,11 +443,11 @@ impl Hub {
             if state.over {
                 return None;
             }
-            Some(
-                state
-                    .subscriptions
-                    .insert(subscription.given.clone(), subscription.clone()),
-            )
+            let old = state
+                .subscriptions
+                .insert(subscription.given.clone(), subscription.clone());
+            self.note_session(session, state.persistent, state.persistent);
+            Some(old)
         });
         let Some(old) = old else { return false };
         inner.tree.insert(Entry {
@@ -413,7 +461,12 @@ impl Hub {
     pub fn unsubscribe(&self, session: &Arc<Session>, given: &str) -> bool {
         let space = self.space(session.key.space);
         let mut inner = space.lock();
-        match session.with(|state| state.subscriptions.remove(given)) {
+        let old = session.with(|state| {
+            let old = state.subscriptions.remove(given);
+            self.note_session(session, state.persistent, state.persistent);
+            old
+        });
+        match old {
             Some(old) => {
                 inner.tree.remove(session.id, &old);
                 true
@@ -425,16 +478,14 @@ impl Hub {
     /// Puts the retained messages that match into the session's outbox ([MQTT-3.3.1-6] of 3.1.1). When
     /// it is full, what it can't take is counted; the client may subscribe again.
     pub fn send_retained(&self, session: &Arc<Session>, subscription: &Subscription) {
-        let found = self
-            .space(session.key.space)
-            .lock()
-            .retained
-            .find(&subscription.filter, Timestamp::now());
-        for message in found {
+        let space = self.space(session.key.space);
+        // Held to the end: what a publisher found room for must not be filled meanwhile.
+        let inner = space.lock();
+        for message in inner.retained.find(&subscription.filter, Timestamp::now()) {
             if subscription.no_local && message.from == session.id {
                 continue;
             }
-            if push(session, &[subscription], &message, true).is_err() {
+            if self.push(session, &[subscription], &message, true).is_err() {
                 metrics::dropped_down("retained_queue_full");
             }
         }
@@ -452,7 +503,8 @@ impl Hub {
     ///
     /// # Errors
     /// Says where there was no room.
-    pub fn publish(&self, space: Space, message: &Arc<Message>, must: bool) -> Result<usize, NotTaken> {
+    pub fn publish(&self, space: Space, message: &Arc<Message>, must: bool) -> Result<Taken, NotTaken> {
+        let tenant = space;
         let space = self.space(space);
         let mut inner = space.lock();
         let mut targets: BTreeMap<u64, (Arc<Session>, Vec<Arc<Subscription>>)> = BTreeMap::new();
@@ -467,29 +519,42 @@ impl Hub {
                 .push(entry.subscription);
         }
         if must && message.qos > 0 {
+            let mut kept = 0;
             for (session, subscriptions) in targets.values() {
                 let matters = subscriptions.iter().any(|subscription| subscription.qos > 0);
-                if matters && !session.with(|state| state.outbox.has_room()) {
+                let (room, persistent) = session.with(|state| (state.outbox.has_room(), state.persistent));
+                if matters && !room {
                     return Err(NotTaken::Queue(session.clone()));
                 }
+                if matters && persistent && self.keeps(session, message) {
+                    kept += message.size();
+                }
+            }
+            if kept > 0 && inner.kept.load(Ordering::Relaxed) + kept > self.0.bounds.kept_bytes {
+                return Err(NotTaken::Kept);
             }
         }
+        let mut taken = Taken {
+            sessions: targets.len(),
+            kept: false,
+        };
         if message.retain {
+            let before = inner.retained.is_kept(&message.topic);
             match inner.retained.set(message, Timestamp::now()) {
-                Ok(_) => {}
+                Ok(_) => taken.kept = self.note_retained(tenant, message, before),
                 Err(Full) if must => return Err(NotTaken::Retained),
                 Err(Full) => metrics::dropped_down("retained_full"),
             }
         }
         // The lock is held until all have it: what two publishers say comes to all in one order.
-        let count = targets.len();
         for (session, subscriptions) in targets.into_values() {
             let subscriptions: Vec<&Subscription> = subscriptions.iter().map(|one| &**one).collect();
-            if push(&session, &subscriptions, message, false).is_err() {
-                metrics::dropped_down("queue_full");
+            match self.push(&session, &subscriptions, message, false) {
+                Ok(kept) => taken.kept |= kept,
+                Err(Full) => metrics::dropped_down("queue_full"),
             }
         }
-        Ok(count)
+        Ok(taken)
     }
 
     /// Waits until `session` has room, its connection ends, or `most` is over.
@@ -549,7 +614,7 @@ impl Hub {
                 .collect()
         });
         let matching: Vec<&Subscription> = subscriptions.iter().map(|one| &**one).collect();
-        !matching.is_empty() && push(session, &matching, message, false).is_ok()
+        !matching.is_empty() && self.push(session, &matching, message, false).is_ok()
     }
 
     /// The credentials that open connections hold.
@@ -579,48 +644,6 @@ impl Hub {
             }
         }
     }
-}
-
-/// Puts a message into an outbox, once, however many of the session's subscriptions it matches, with
-/// the largest of their QoS and all their identifiers ([MQTT-3.3.4-2], [MQTT-3.3.4-4]).
-fn push(
-    session: &Arc<Session>,
-    subscriptions: &[&Subscription],
-    message: &Arc<Message>,
-    from_retained: bool,
-) -> Result<(), Full> {
-    let qos = subscriptions
-        .iter()
-        .map(|subscription| subscription.qos.min(message.qos))
-        .max()
-        .unwrap_or(0);
-    if qos == 0 && !session.is_connected() {
-        return Ok(());
-    }
-    let as_published = subscriptions
-        .iter()
-        .any(|subscription| subscription.retain_as_published);
-    let queued = Queued {
-        message: message.clone(),
-        entry: 0,
-        qos,
-        // [MQTT-3.3.1-8], [MQTT-3.3.1-9] of 3.1.1; [MQTT-3.3.1-12], [MQTT-3.3.1-13] of 5.0.
-        retain: from_retained || as_published && message.retain,
-        name: subscriptions
-            .iter()
-            .find_map(|subscription| subscription.name(&message.topic)),
-        identifiers: subscriptions
-            .iter()
-            .filter_map(|subscription| subscription.identifier)
-            .collect(),
-    };
-    session.tell(|state| {
-        if state.over {
-            Ok(())
-        } else {
-            state.outbox.push(queued)
-        }
-    })
 }
 
 #[cfg(test)]

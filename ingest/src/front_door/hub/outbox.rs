@@ -8,18 +8,51 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use models::time::Timestamp;
 
 use super::Message;
 use crate::front_door::packet::Down;
 
+/// Bytes of a tenant's part of the journal; given back when the message is done with and written.
+#[derive(Debug)]
+pub struct Share {
+    of: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Share {
+    /// `None` = that would be more than `most`.
+    pub fn take(of: &Arc<AtomicUsize>, bytes: usize, most: usize) -> Option<Arc<Self>> {
+        let taken = of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            now.checked_add(bytes).filter(|sum| *sum <= most)
+        });
+        taken.ok()?;
+        Some(Arc::new(Self {
+            of: of.clone(),
+            bytes,
+        }))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// A message for one client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Queued {
     pub message: Arc<Message>,
     /// Number in the journal; 0 = it is not in there.
     pub entry: i64,
+    /// Of one in the journal, where it stays the same over a restart; else 0 until it is sent.
+    pub packet_id: u16,
+    /// It was kept over a restart, and may have been sent before.
+    pub again: bool,
+    pub share: Option<Arc<Share>>,
     /// The smaller one of the message's and the subscription's.
     pub qos: u8,
     pub retain: bool,
@@ -30,7 +63,7 @@ pub struct Queued {
 
 impl Queued {
     fn size(&self) -> usize {
-        self.message.payload.len() + self.message.topic.len() + 100
+        self.message.size()
     }
 
     fn down(&self, packet_id: u16, dup: bool, now: Timestamp) -> Down {
@@ -55,6 +88,8 @@ enum Stage {
     /// PUBLISH was sent.
     Sent,
     /// PUBREC came; PUBREL is said once the journal knows.
+    Received,
+    /// PUBREL was said, or may be.
     Released,
 }
 
@@ -104,11 +139,12 @@ impl Outbox {
         self.waiting.len() + self.in_flight.len() < self.max_messages && self.bytes < self.max_bytes
     }
 
-    /// Queues a message. When there is no room, the oldest message of QoS 0 makes room.
+    /// Queues a message. When there is no room, the oldest message of QoS 0 makes room. One for the
+    /// journal gets its packet identifier here; it is returned.
     ///
     /// # Errors
     /// When there is none.
-    pub fn push(&mut self, queued: Queued) -> Result<(), Full> {
+    pub fn push(&mut self, mut queued: Queued) -> Result<u16, Full> {
         if !self.has_room() {
             let oldest = self.waiting.iter().position(|queued| queued.qos == 0);
             match oldest.and_then(|i| self.waiting.remove(i)) {
@@ -116,13 +152,17 @@ impl Outbox {
                 None => return Err(Full),
             }
         }
+        if queued.entry > 0 {
+            queued.packet_id = self.free_id();
+        }
+        let packet_id = queued.packet_id;
         self.bytes += queued.size();
         self.waiting.push_back(queued);
-        Ok(())
+        Ok(packet_id)
     }
 
     fn free_id(&mut self) -> u16 {
-        // There is one: less than 65535 are in flight.
+        // There is one: less than 65535 wait or are in flight.
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
             if self.ids.insert(self.last_id) {
@@ -142,17 +182,21 @@ impl Outbox {
             {
                 return None;
             }
-            let queued = self.waiting.pop_front()?;
+            let mut queued = self.waiting.pop_front()?;
             if queued.message.is_expired(now) || queued.qos == 0 {
                 self.bytes -= queued.size();
                 if queued.message.is_expired(now) {
+                    self.ids.remove(&queued.packet_id);
                     gone.extend((queued.entry > 0).then_some(queued.entry));
                     continue;
                 }
                 return Some(queued.down(0, false, now));
             }
-            let packet_id = self.free_id();
-            let down = queued.down(packet_id, false, now);
+            if queued.packet_id == 0 {
+                queued.packet_id = self.free_id();
+            }
+            let packet_id = queued.packet_id;
+            let down = queued.down(packet_id, queued.again, now);
             self.in_flight.push_back(InFlight {
                 packet_id,
                 stage: Stage::Sent,
@@ -181,14 +225,32 @@ impl Outbox {
         self.finish(i)
     }
 
-    /// PUBREC: PUBREL is due, now or again. `None` = no such message.
-    pub fn received(&mut self, packet_id: u16) -> Option<&Queued> {
-        let i = self
-            .position(packet_id, Stage::Sent, 2)
-            .or_else(|| self.position(packet_id, Stage::Released, 2))?;
+    /// PUBREC: PUBREL is due, now or again, or with an entry once the journal knows. `None` = no such
+    /// message.
+    pub fn received(&mut self, packet_id: u16) -> Option<Option<i64>> {
+        let stages = [Stage::Sent, Stage::Received, Stage::Released];
+        let i = stages
+            .into_iter()
+            .find_map(|stage| self.position(packet_id, stage, 2))?;
         let sent = self.in_flight.get_mut(i)?;
+        let must_wait = sent.queued.entry > 0 && sent.stage != Stage::Released;
+        sent.stage = if must_wait {
+            Stage::Received
+        } else {
+            Stage::Released
+        };
+        Some(must_wait.then_some(sent.queued.entry))
+    }
+
+    /// The journal knows that the PUBREC of an entry came. Returns its packet identifier when its
+    /// PUBREL may be said now.
+    pub fn released(&mut self, entry: i64) -> Option<u16> {
+        let sent = self
+            .in_flight
+            .iter_mut()
+            .find(|sent| sent.stage == Stage::Received && sent.queued.entry == entry)?;
         sent.stage = Stage::Released;
-        Some(&sent.queued)
+        Some(sent.packet_id)
     }
 
     /// PUBCOMP. `None` = no such message.
@@ -211,9 +273,15 @@ impl Outbox {
     pub fn again(&self, now: Timestamp) -> Vec<Again> {
         self.in_flight
             .iter()
-            .map(|sent| match sent.stage {
-                Stage::Sent => Again::Publish(Box::new(sent.queued.down(sent.packet_id, true, now))),
-                Stage::Released => Again::PubRel(sent.packet_id),
+            .filter_map(|sent| match sent.stage {
+                Stage::Sent => Some(Again::Publish(Box::new(sent.queued.down(
+                    sent.packet_id,
+                    true,
+                    now,
+                )))),
+                // Its PUBREL comes when the journal knows.
+                Stage::Received => None,
+                Stage::Released => Some(Again::PubRel(sent.packet_id)),
             })
             .collect()
     }
@@ -247,17 +315,20 @@ impl Outbox {
         self.waiting.is_empty() && self.in_flight.is_empty()
     }
 
-    /// Puts back what the journal kept of a message on its way, at a start. `released` = its PUBREC
-    /// had come.
-    pub fn restore(&mut self, queued: Queued, sent_as: Option<(u16, bool)>) {
+    /// Puts back what the journal kept, at a start. `released` = its PUBREC had come.
+    pub fn restore(&mut self, mut queued: Queued, released: bool) {
+        if !self.ids.insert(queued.packet_id) {
+            queued.packet_id = self.free_id();
+        }
         self.bytes += queued.size();
-        match sent_as {
-            Some((packet_id, released)) if self.ids.insert(packet_id) => self.in_flight.push_back(InFlight {
-                packet_id,
-                stage: if released { Stage::Released } else { Stage::Sent },
+        if released {
+            self.in_flight.push_back(InFlight {
+                packet_id: queued.packet_id,
+                stage: Stage::Released,
                 queued,
-            }),
-            _ => self.waiting.push_back(queued),
+            });
+        } else {
+            self.waiting.push_back(queued);
         }
     }
 }
@@ -275,11 +346,8 @@ mod tests {
                 qos,
                 ..Message::default()
             }),
-            entry: 0,
             qos,
-            retain: false,
-            name: None,
-            identifiers: Vec::new(),
+            ..Queued::default()
         }
     }
 
@@ -359,5 +427,65 @@ mod tests {
         outbox.last_id = u16::MAX;
         outbox.push(queued("c", 1)).unwrap();
         assert_eq!(send(&mut outbox, 10), [("c".into(), 2)], "never 0, never 1");
+    }
+
+    /// What stands in the journal has its identifier before it is sent, and its PUBREL waits for the
+    /// journal, also over a reconnect.
+    #[test]
+    fn a_pubrel_waits_until_the_journal_knows() {
+        let mut outbox = Outbox::new(10, 1 << 20);
+        for entry in [4, 5] {
+            let kept = Queued {
+                entry,
+                ..queued(&entry.to_string(), 2)
+            };
+            assert_eq!(i64::from(outbox.push(kept).unwrap()), entry - 3);
+        }
+        assert_eq!(send(&mut outbox, 1), [("4".into(), 1)], "the client takes one");
+        assert_eq!(outbox.received(1), Some(Some(4)));
+        assert_eq!(outbox.again(NOW), [], "neither the message nor its PUBREL");
+        assert_eq!(outbox.completed(1).map(|queued| queued.entry), None);
+        assert_eq!((outbox.released(9), outbox.released(4)), (None, Some(1)));
+        assert_eq!(outbox.released(4), None, "once");
+        assert_eq!(outbox.received(1), Some(None), "known: at once");
+        assert_eq!(outbox.again(NOW), [Again::PubRel(1)]);
+        assert_eq!(outbox.completed(1).map(|queued| queued.entry), Some(4));
+        assert_eq!(send(&mut outbox, 1), [("5".into(), 2)]);
+    }
+
+    /// After a restart everything has its identifier and its order, what may have been sent says so,
+    /// and no more are sent at once than the client takes.
+    #[test]
+    fn what_is_restored_is_sent_again_within_the_window() {
+        let mut outbox = Outbox::new(10, 1 << 20);
+        for (entry, packet_id, released) in [(1, 9, true), (2, 3, false), (3, 4, false)] {
+            let kept = Queued {
+                entry,
+                packet_id,
+                again: true,
+                ..queued(&entry.to_string(), 2)
+            };
+            outbox.restore(kept, released);
+        }
+        assert_eq!(outbox.again(NOW), [Again::PubRel(9)]);
+        let down = outbox.next(2, NOW, &mut Vec::new()).unwrap();
+        assert_eq!((down.topic.as_str(), down.packet_id, down.dup), ("2", 3, true));
+        assert_eq!(outbox.next(2, NOW, &mut Vec::new()), None);
+        outbox.push(queued("new", 1)).unwrap();
+        outbox.completed(9).unwrap();
+        let ids: Vec<u16> = send(&mut outbox, 9).into_iter().map(|(_, id)| id).collect();
+        assert_eq!(ids, [4, 1], "a new one gets a free one");
+    }
+
+    #[test]
+    fn shares_are_bounded_and_come_back() {
+        let of = Arc::new(AtomicUsize::new(0));
+        let share = Share::take(&of, 60, 100).unwrap();
+        assert!(Share::take(&of, 60, 100).is_none());
+        let copy = share.clone();
+        drop(share);
+        assert!(Share::take(&of, 60, 100).is_none(), "somebody still holds it");
+        drop(copy);
+        assert!(Share::take(&of, 60, 100).is_some());
     }
 }

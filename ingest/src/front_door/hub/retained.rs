@@ -41,6 +41,11 @@ impl Retained {
         }
     }
 
+    /// Whether the journal has the message of a topic.
+    pub fn is_kept(&self, topic: &str) -> bool {
+        self.messages.get(topic).is_some_and(|message| message.kept)
+    }
+
     /// Keeps a message; one without a payload takes the kept one away ([MQTT-3.3.1-6]). Returns
     /// whether anything changed.
     ///

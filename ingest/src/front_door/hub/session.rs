@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use models::id::{CredentialId, TenantId};
+use models::id::{CredentialId, GatewayId, TenantId};
 use models::wire;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Share};
 use crate::front_door::packet::Goodbye;
 
 /// Topics of one space are never seen in another one.
@@ -32,6 +32,17 @@ pub struct Key {
     /// The gateway; nil when there is none.
     pub owner: Uuid,
     pub client_id: String,
+}
+
+impl Key {
+    /// Tenant and gateway of a session that may outlive the process; others have no place in the
+    /// database.
+    pub fn home(&self) -> Option<(TenantId, GatewayId)> {
+        match self.space {
+            Space::Tenant(tenant) if !self.owner.is_nil() => Some((tenant, GatewayId::from_uuid(self.owner))),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,8 +91,10 @@ pub struct State {
     pub(super) ends_at: Option<Instant>,
     /// It was ended: whoever still holds it must not add to it.
     pub(super) over: bool,
-    /// It outlives its connection.
+    /// It outlives its connection …
     pub persistent: bool,
+    /// … so long.
+    pub(super) keep: Duration,
 }
 
 #[derive(Debug)]
@@ -89,6 +102,8 @@ pub struct Session {
     pub id: u64,
     pub key: Key,
     connected: AtomicBool,
+    /// Bytes in the journal, of all sessions of its space.
+    kept: Arc<AtomicUsize>,
     state: Mutex<State>,
     /// Something for the connection.
     news: Notify,
@@ -99,11 +114,12 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn new(id: u64, key: Key, outbox: Outbox) -> Arc<Self> {
+    pub(super) fn new(id: u64, key: Key, outbox: Outbox, kept: Arc<AtomicUsize>) -> Arc<Self> {
         Arc::new(Self {
             id,
             key,
             connected: AtomicBool::new(false),
+            kept,
             state: Mutex::new(State {
                 unreleased: HashMap::new(),
                 subscriptions: BTreeMap::new(),
@@ -115,6 +131,7 @@ impl Session {
                 ends_at: None,
                 over: false,
                 persistent: false,
+                keep: Duration::ZERO,
             }),
             news: Notify::new(),
             room: Notify::new(),
@@ -129,7 +146,7 @@ impl Session {
             owner: Uuid::nil(),
             client_id: id.to_string(),
         };
-        Self::new(id, key, Outbox::new(100, 1 << 20))
+        Self::new(id, key, Outbox::new(100, 1 << 20), Arc::default())
     }
 
     pub fn is_connected(&self) -> bool {
@@ -151,6 +168,11 @@ impl Session {
     /// Returns at once when something was told since the last time.
     pub async fn news(&self) {
         self.news.notified().await;
+    }
+
+    /// A part of what its tenant may have in the journal; `None` = there is no more.
+    pub(super) fn share(&self, bytes: usize, most: usize) -> Option<Arc<Share>> {
+        Share::take(&self.kept, bytes, most)
     }
 
     /// Room was made in the queue.

@@ -54,7 +54,8 @@ fn a_client_is_taken_over_by_its_own_gateway_only() {
     hub.subscribe(&second.session, subscription("t", 0));
     assert_eq!(
         hub.publish(Space::Anonymous, &message("t", "x", 0), true)
-            .unwrap(),
+            .unwrap()
+            .sessions,
         1
     );
 }
@@ -67,7 +68,7 @@ fn spaces_see_nothing_of_each_other() {
     let mut kept = message("t", "x", 1);
     Arc::make_mut(&mut kept).retain = true;
     let other = Space::Tenant(models::id::TenantId::new());
-    assert_eq!(hub.publish(other, &kept, true).unwrap(), 0);
+    assert_eq!(hub.publish(other, &kept, true).unwrap().sessions, 0);
     hub.send_retained(&one.session, &subscription("#", 1));
     assert_eq!(got(&one.session), []);
 }
@@ -96,7 +97,8 @@ fn a_kept_session_remembers_what_was_committed_and_what_it_subscribed_to() {
     assert!(!clean.session_present);
     assert_eq!(
         hub.publish(Space::Anonymous, &message("t", "1", 1), true)
-            .unwrap(),
+            .unwrap()
+            .sessions,
         0
     );
 }
@@ -116,7 +118,8 @@ fn each_session_gets_a_message_once_with_the_best_of_its_subscriptions() {
     );
     assert_eq!(
         hub.publish(Space::Anonymous, &message("a/b", "x", 2), true)
-            .unwrap(),
+            .unwrap()
+            .sessions,
         1
     );
     let down = one
@@ -247,4 +250,31 @@ fn watermarks_run_together_and_never_backwards() {
         said,
         BTreeMap::from([(("fw/v1/acme/line-1/committed".to_owned(), 1), 9)])
     );
+}
+
+/// ingestion.md 4.2, row 8: what was delivered is freed, and topics that were published to leave
+/// nothing behind, however many they are.
+#[test]
+fn what_was_delivered_is_freed_and_topics_leave_nothing() {
+    let hub = Hub::default();
+    let one = hub.register(key(1, "c"), None, true);
+    hub.subscribe(&one.session, subscription("flood/#", 1));
+    let mut published = Vec::new();
+    for i in 0..10_000_u32 {
+        let message = message(&format!("flood/{i}"), "x", (i % 2) as u8);
+        published.push(Arc::downgrade(&message));
+        hub.publish(Space::Anonymous, &message, true).unwrap();
+        one.session.with(|state| {
+            let down = state.outbox.next(9, Timestamp::now(), &mut Vec::new()).unwrap();
+            let done = state.outbox.acknowledged(down.packet_id, 1);
+            assert_eq!(done.is_some(), down.qos == 1);
+        });
+    }
+    assert!(one.session.with(|state| state.outbox.is_empty()));
+    assert!(published.iter().all(|message| message.upgrade().is_none()));
+    assert!(hub.unsubscribe(&one.session, "flood/#"));
+    let space = hub.space(Space::Anonymous);
+    let inner = space.lock();
+    assert!(inner.tree.is_empty(), "publishing makes no nodes");
+    assert!(inner.retained.find("#", Timestamp::now()).is_empty());
 }

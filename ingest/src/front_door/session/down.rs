@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{End, Session, told};
 use crate::front_door::acl::{self, Denied};
-use crate::front_door::hub::outbox::Again;
+use crate::front_door::hub::outbox::{Again, Queued};
 use crate::front_door::hub::{Subscription, filter};
 use crate::front_door::packet::{Down, Filter, RetainHandling, SubscribeAnswer, ToClient, Version};
 use crate::metrics;
@@ -73,6 +73,12 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             if send && subscription.group.is_none() {
                 retained.push(subscription);
             }
+        }
+        if answers
+            .iter()
+            .any(|answer| matches!(answer, SubscribeAnswer::Granted(_)))
+        {
+            self.settle_session().await?;
         }
         self.say(ToClient::SubAck(packet_id, answers));
         for subscription in &retained {
@@ -167,6 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         if sent || !gone.is_empty() {
             session.made_room();
         }
+        self.door.hub.done(&session, gone);
         Ok(more)
     }
 
@@ -195,9 +202,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
                 self.aliases_out.remove(&name);
             }
             if packet_id > 0 {
-                self.registered
-                    .session
-                    .with(|state| state.outbox.discard(packet_id));
+                let session = &self.registered.session;
+                let left_out = session.with(|state| state.outbox.discard(packet_id));
+                self.door.hub.done(session, left_out.map(|queued| queued.entry));
             }
         }
     }
@@ -229,29 +236,45 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
     /// PUBACK, or a PUBREC that refuses.
     pub(super) fn acknowledged(&mut self, packet_id: u16, qos: u8) {
         let session = &self.registered.session;
-        let known = session
-            .with(|state| state.outbox.acknowledged(packet_id, qos))
-            .is_some();
-        if known {
-            session.made_room();
-        } else {
-            metrics::unknown_acknowledgement();
-        }
+        let done = session.with(|state| state.outbox.acknowledged(packet_id, qos));
+        self.finished(done);
     }
 
-    /// PUBREC: its PUBREL follows ([MQTT-4.3.3-1]).
+    /// PUBREC: its PUBREL follows ([MQTT-4.3.3-1]), at once or when the journal knows.
     pub(super) fn received(&mut self, packet_id: u16) {
         let session = Arc::clone(&self.registered.session);
-        let known = session.with(|state| state.outbox.received(packet_id).is_some());
-        self.say(ToClient::PubRel { packet_id, known });
+        match session.with(|state| state.outbox.received(packet_id)) {
+            Some(Some(entry)) => self.door.hub.received(&session, entry),
+            found => self.say(ToClient::PubRel {
+                packet_id,
+                known: found.is_some(),
+            }),
+        }
     }
 
     pub(super) fn completed(&mut self, packet_id: u16) {
         let session = &self.registered.session;
-        if session.with(|state| state.outbox.completed(packet_id)).is_some() {
-            session.made_room();
-        } else {
-            metrics::unknown_acknowledgement();
+        let done = session.with(|state| state.outbox.completed(packet_id));
+        self.finished(done);
+    }
+
+    fn finished(&self, done: Option<Queued>) {
+        match done {
+            Some(queued) => {
+                self.door.hub.done(&self.registered.session, [queued.entry]);
+                self.registered.session.made_room();
+            }
+            None => metrics::unknown_acknowledgement(),
         }
+    }
+
+    /// What a session that is kept has changed is committed before that is acknowledged. Where it never
+    /// will be (`ingest.door` taken over, a stop without a database), it holds as long as the process.
+    pub(super) async fn settle_session(&mut self) -> Result<(), End> {
+        self.flush().await?;
+        if !self.door.hub.settled(&self.registered.session).await {
+            tracing::debug!(who = %self.identity, "a session can't be kept");
+        }
+        Ok(())
     }
 }

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::Door;
-use super::acl::Identity;
+use super::acl::{self, Identity};
 use super::hub::{Key, Message, Registered};
 use super::limits::Place;
 use super::packet::{self, Accepted, Goodbye, PublishAnswer, ToClient, Version};
@@ -146,9 +146,11 @@ where
     };
     let session_expiry = asked.min(limits.session_expiry_s);
     let registered = door.hub.register(key, identity.credential, connect.clean);
-    registered
-        .session
-        .with(|state| state.persistent = session_expiry > 0);
+    let keep_for = Duration::from_secs(session_expiry.into());
+    door.hub.keep(&registered.session, keep_for);
+    if registered.session_present {
+        forget_rights(&door, &identity, &registered);
+    }
     let keep_alive = match connect.keep_alive {
         0 => limits.max_keep_alive_s,
         asked => asked.min(limits.max_keep_alive_s),
@@ -212,6 +214,20 @@ where
         .will
         .filter(|_| end != End::Disconnected { publish_will: false });
     will::after(&door, &identity, &registered, keep, will).await;
+}
+
+/// Ends the subscriptions of an older connection that the credential of this one doesn't open.
+fn forget_rights(door: &Door, identity: &Identity, registered: &Registered) {
+    let given: Vec<String> = registered
+        .session
+        .with(|state| state.subscriptions.keys().cloned().collect());
+    for filter in given {
+        if let Err(denied) = acl::subscribe(identity, &filter) {
+            let reason = denied.reason();
+            tracing::warn!(who = %identity, filter, reason, "a subscription has lost its right: ending it");
+            door.hub.unsubscribe(&registered.session, &filter);
+        }
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Send> Session<S> {

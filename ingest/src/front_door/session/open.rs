@@ -8,6 +8,7 @@ use super::Peer;
 use crate::front_door::Door;
 use crate::front_door::acl::Identity;
 use crate::front_door::auth::{self, AuthError};
+use crate::front_door::hub::Space;
 use crate::front_door::packet::{self, Connect, ConnectRefusal, PacketError, ToClient, Version};
 use crate::metrics;
 
@@ -143,6 +144,20 @@ pub(super) async fn open<R: AsyncRead + Unpin>(
                 )
             }
         })?;
+    if matches!(identity.space, Space::Tenant(_))
+        && door
+            .restored
+            .clone()
+            .wait_for(|restored| *restored)
+            .await
+            .is_err()
+    {
+        return Err(refuse(
+            "stopping",
+            ConnectRefusal::Unavailable,
+            "the server is stopping",
+        ));
+    }
     if let Some(gateway) = &identity.gateway {
         door.intake.enter(&door.pool, gateway.id).await.map_err(|error| {
             tracing::warn!(%error, "can't read the mapping of a gateway");

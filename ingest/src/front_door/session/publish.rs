@@ -14,12 +14,12 @@ use tokio::time::{Instant, timeout};
 use super::{End, Held, Pending, Session, told};
 use crate::codec::{Decoded, Format};
 use crate::front_door::acl::{self, Denied, Destination};
-use crate::front_door::hub::{Message, NotTaken};
+use crate::front_door::hub::{Message, NotTaken, Taken};
 use crate::front_door::packet::{Goodbye, Publish, PublishAnswer, Version};
 use crate::front_door::quota::Wait;
 use crate::metrics;
 use crate::registry::Gateway;
-use crate::writer::{Payload, Reply};
+use crate::writer::{Outcome, Payload, Reply};
 
 /// Of a refused topic, in logs.
 const SHOWN: usize = 200;
@@ -110,7 +110,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         }
     }
 
-    fn message(&self, name: String, publish: &Publish) -> Arc<Message> {
+    /// `kept`: it is a command, which is to outlive the process where a session does.
+    fn message(&self, name: String, publish: &Publish, kept: bool) -> Arc<Message> {
         let expiry = publish
             .expiry
             .map(|seconds| Timestamp::now().plus_seconds(seconds.into()));
@@ -122,35 +123,38 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             expires_at: expiry,
             properties: publish.properties.clone(),
             from: self.registered.session.id,
+            kept,
         })
     }
 
     async fn for_subscribers(&mut self, name: String, publish: Publish) -> Result<(), End> {
-        let message = self.message(name, &publish);
+        let message = self.message(name, &publish, true);
         let space = self.identity.space;
-        let mut waited = false;
-        let full = loop {
+        let mut deadline = None;
+        let taken = loop {
             match self.door.hub.publish(space, &message, publish.qos > 0) {
-                Ok(_) => break None,
-                Err(NotTaken::Retained) => break Some("there is no room for another retained message"),
+                Ok(taken) => break Ok(taken),
+                Err(NotTaken::Kept) => break Err("as much waits in this tenant's sessions as may be kept"),
+                Err(NotTaken::Retained) => break Err("there is no room for another retained message"),
                 // A reader that is slow holds its writers back; one that takes nothing doesn't.
-                Err(NotTaken::Queue(slow)) if !waited && slow.id != self.registered.session.id => {
+                // Another publisher may be quicker than this one when there is room: it waits again.
+                Err(NotTaken::Queue(slow)) => {
                     self.flush().await?;
-                    self.door.hub.room(&slow, self.door.config.write_timeout()).await;
-                    waited = true;
+                    let most = self.door.config.write_timeout();
+                    let deadline = *deadline.get_or_insert_with(|| Instant::now() + most);
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if slow.id == self.registered.session.id || !self.door.hub.room(&slow, left).await {
+                        break Err("the queue of a subscriber is full");
+                    }
                 }
-                Err(NotTaken::Queue(_)) => break Some("the queue of a subscriber is full"),
             }
         };
-        let Some(sentence) = full else {
-            if publish.qos == 2 {
-                let id = publish.packet_id;
-                self.registered
-                    .session
-                    .with(|state| state.unreleased.insert(id, true));
+        let sentence = match taken {
+            Ok(taken) => {
+                self.taken(&publish, taken);
+                return Ok(());
             }
-            self.pend_answered(&publish, PublishAnswer::Success, None);
-            return Ok(());
+            Err(sentence) => sentence,
         };
         metrics::refused_publish("queue_full");
         tracing::warn!(who = %self.identity, topic = message.topic, sentence, "publish refused");
@@ -162,6 +166,36 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             // Not acknowledged, so not lost: the client will send it again.
             Version::V4 => Err(End::Told(Goodbye::QuotaExceeded, Some(sentence.to_owned()))),
         }
+    }
+
+    /// What waits for a client that may be away is committed before it is acknowledged.
+    fn taken(&mut self, publish: &Publish, taken: Taken) {
+        if publish.qos == 2 {
+            let (id, committed) = (publish.packet_id, !taken.kept);
+            self.registered
+                .session
+                .with(|state| state.unreleased.insert(id, committed));
+        }
+        if publish.qos == 0 || !taken.kept {
+            return self.pend_answered(publish, PublishAnswer::Success, None);
+        }
+        let number = self.pend(Pending {
+            number: self.next_number,
+            packet_id: publish.packet_id,
+            qos: publish.qos,
+            answer: None,
+            echo: None,
+        });
+        let to = self.answer_to.clone();
+        self.door.hub.then(move |written| {
+            let outcome = if written {
+                Outcome::Committed
+            } else {
+                Outcome::Abandoned
+            };
+            // There is room for an answer to each; the connection may be gone.
+            to.try_send((number, outcome)).unwrap_or_default();
+        });
     }
 
     async fn for_writer(
@@ -195,7 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         };
         let echo = name
             .filter(|name| publish.retain || self.door.hub.is_wanted(self.identity.space, name))
-            .map(|name| self.message(name, &publish));
+            .map(|name| self.message(name, &publish, false));
         let number = self.pend(Pending {
             number: self.next_number,
             packet_id: publish.packet_id,
@@ -291,14 +325,15 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         let Wait { limit, until, .. } = wait;
         let until = Instant::from_std(until);
         metrics::quota_wait(limit, until - now);
-        let reason = sentence(&wait, now);
+        let (reason, at, left_s) = sentence(&wait, now);
         if self.held_said.is_none_or(|until| until < now) {
             tracing::warn!(who = %self.identity, reason, "a tenant's quota slows its gateways down");
             let refusal = Refusal {
-                topic: String::new(),
                 reason: "quota".to_owned(),
                 detail: reason.clone(),
-                dead_letter: None,
+                until: Some(at),
+                retry_after_s: Some(left_s),
+                ..Refusal::default()
             };
             if let Ok(json) = serde_json::to_vec(&refusal) {
                 let name = topic(&gateway.tenant_slug, &gateway.slug, "error");
@@ -314,7 +349,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         let gateway = self.identity.gateway.as_ref()?;
         let now = Instant::now();
         let wait = self.door.quotas.state(gateway.tenant, now.into_std())?;
-        Some(sentence(&wait, now))
+        Some(sentence(&wait, now).0)
     }
 
     pub(super) fn held_reason(&self) -> Option<String> {
@@ -322,11 +357,13 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
     }
 }
 
-fn sentence(wait: &Wait, now: Instant) -> String {
+/// In words, when it is over by our clock, and in how many seconds.
+fn sentence(wait: &Wait, now: Instant) -> (String, Timestamp, f64) {
     let left = Instant::from_std(wait.until).saturating_duration_since(now);
     let until = Timestamp::now().plus_seconds(left.as_secs_f64());
-    format!(
+    let text = format!(
         "slowed down until {until}: the tenant's limit of {} {} a second is reached; nothing is lost",
         wait.per_second, wait.limit
-    )
+    );
+    (text, until, left.as_secs_f64())
 }

@@ -114,10 +114,13 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
                 identifier,
             } => self.subscribe(packet_id, filters, identifier).await?,
             FromClient::Unsubscribe { packet_id, filters } => {
-                let existed = filters
+                let existed: Vec<bool> = filters
                     .iter()
                     .map(|filter| self.door.hub.unsubscribe(&self.registered.session, filter))
                     .collect();
+                if existed.contains(&true) {
+                    self.settle_session().await?;
+                }
                 self.say(ToClient::UnsubAck(packet_id, existed));
             }
             FromClient::Ping => self.say(ToClient::Pong),

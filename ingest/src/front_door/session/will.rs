@@ -57,6 +57,7 @@ async fn publish(door: &Door, identity: &Identity, from: u64, will: Will) {
                 expires_at: expiry,
                 properties: will.properties,
                 from,
+                kept: true,
             });
             if door.hub.publish(identity.space, &message, false).is_err() {
                 metrics::dropped_down("queue_full");
