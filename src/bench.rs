@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::{Command as Process, Stdio};
 
 use anyhow::{Context, ensure};
-use ingest::bench::{self, ConnectionsArgs, ForeignArgs, ImportArgs, IngestArgs, PeersArgs, Place};
+use ingest::bench::{
+    self, ConnectionsArgs, DispatchArgs, ForeignArgs, ImportArgs, IngestArgs, PeersArgs, Place,
+};
 use serde_json::Value;
 
 use crate::bench_query;
@@ -118,6 +120,25 @@ pub enum Command {
         /// Python with venv and pip; packages it lacks are fetched into a folder of their own. `none`: without it.
         #[arg(long, default_value = "python3", value_name = "PROGRAM")]
         python: PathBuf,
+        #[arg(long)]
+        short: bool,
+    },
+    /// From a reading beyond a limit to its alarm on the live stream and to its ticket, under load; what limit rules cost.
+    Dispatch {
+        /// Gateways of 20 channels.
+        #[arg(long, default_value_t = 500)]
+        connections: usize,
+        /// While latencies are measured.
+        #[arg(long, default_value_t = 50_000.0)]
+        readings_per_s: f64,
+        #[arg(long, default_value_t = 10_000)]
+        rules: usize,
+        /// Readings beyond a limit, each of an asset of its own.
+        #[arg(long, default_value_t = 300)]
+        probes: usize,
+        /// Of each phase at full load, with or without the rules; there are eight.
+        #[arg(long, default_value_t = 15)]
+        seconds: u64,
         #[arg(long)]
         short: bool,
     },
@@ -268,6 +289,35 @@ pub async fn run(command: Command, database_url: &str) -> anyhow::Result<()> {
             };
             analytics::bench::run(args, &place.database_url, |line| eprintln!("{line}")).await?
         }
+        Command::Dispatch {
+            connections,
+            readings_per_s,
+            rules,
+            probes,
+            seconds,
+            short,
+        } => {
+            let args = if short {
+                DispatchArgs {
+                    connections: connections.min(10),
+                    readings_per_s: readings_per_s.min(2_000.0),
+                    rules: rules.min(400),
+                    probes: probes.min(20),
+                    seconds: 2,
+                    rounds: 1,
+                }
+            } else {
+                DispatchArgs {
+                    connections,
+                    readings_per_s,
+                    rules,
+                    probes,
+                    seconds,
+                    rounds: 4,
+                }
+            };
+            bench::dispatch(args, &place).await?
+        }
         Command::Codecs { short } => bench::codecs(bench::CodecsArgs {
             millis: if short { 50 } else { 2_000 },
         })?,
@@ -276,7 +326,7 @@ pub async fn run(command: Command, database_url: &str) -> anyhow::Result<()> {
     println!("{result}");
     for key in ["lost", "duplicated"] {
         let n = result[key].as_i64().unwrap_or(0);
-        ensure!(n == 0, "{n} readings {key}");
+        ensure!(n == 0, "{n} {key}");
     }
     Ok(())
 }

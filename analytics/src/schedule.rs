@@ -29,6 +29,8 @@ const LEASE_S: f64 = 120.0;
 const TICK: Duration = Duration::from_millis(500);
 /// Between two looks for assets that came or went.
 const SYNC: Duration = Duration::from_secs(10);
+/// Until the next look when events of others wait for an older transaction.
+const HELD: Duration = Duration::from_millis(500);
 /// First wait after a failed pass, doubled each time.
 const BACK_OFF_S: f64 = 15.0;
 /// Seconds until an asset without readings is looked at again; such a pass is one query.
@@ -199,22 +201,28 @@ pub async fn listen(
     }
 }
 
-async fn follow(pool: &PgPool, after: &mut Option<i64>, woken: &Notify) -> anyhow::Result<()> {
+async fn follow(pool: &PgPool, after: &mut Option<String>, woken: &Notify) -> anyhow::Result<()> {
     let mut listener = PgListener::connect_with(pool).await.context("listen")?;
     listener.listen(outbox::WAKE).await?;
     loop {
         let mut connection = pool.acquire().await?;
-        let from = match *after {
+        let from = match after.take() {
             Some(from) => from,
-            None => db::outbox_head(&mut connection).await?,
+            None => outbox::horizon(&mut connection).await?,
         };
-        let (head, assets) = db::wake_by_outbox(&mut connection, from, Timestamp::now()).await?;
+        let look = db::wake_by_outbox(&mut connection, &from, Timestamp::now()).await;
         drop(connection);
-        *after = Some(head);
-        if assets > 0 {
-            tracing::debug!(assets, "woken by alarms");
+        // A look that failed is done again from the same place.
+        *after = Some(look.as_ref().map_or(from, |look| look.up_to.clone()));
+        let look = look?;
+        if look.assets > 0 {
+            tracing::debug!(assets = look.assets, "woken by alarms");
         }
         woken.notify_waiters();
+        if look.held {
+            tokio::time::sleep(HELD).await;
+            continue;
+        }
         // Many events make one look: the queue is emptied first.
         if listener.try_recv().await?.is_none() {
             anyhow::bail!("the connection was closed");

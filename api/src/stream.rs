@@ -233,8 +233,7 @@ impl Drop for Closing {
 /// The next changes, and whether more are there that can't be shown yet.
 async fn read(app: &App, token: &str, after: i64) -> Result<(Principal, Vec<Change>, bool), Problem> {
     let mut tenant = Tenant::<SignedIn>::open(app, token).await?;
-    let changes = outbox::read_after(tenant.db(), after, BATCH).await?;
-    let held = overview::outbox_waits(tenant.db()).await?;
+    let (changes, held) = outbox::read_or_wait(tenant.db(), after, BATCH).await?;
     Ok((tenant.principal.clone(), changes, held))
 }
 

@@ -21,7 +21,10 @@ use crate::writer::Prepared;
 pub(crate) struct LimitAlarms {
     rules_max_age: Duration,
     max_age: Duration,
-    loaded_at: Option<Instant>,
+    /// When the rules were last known to be those of the database.
+    looked_at: Option<Instant>,
+    /// Of the rules in memory (`alarm::rules_stamp`).
+    stamp: Option<i64>,
     rules: HashMap<ChannelId, Vec<Rule>>,
     machines: HashMap<AlarmRuleId, Machine>,
     /// Of the transaction that is not committed yet.
@@ -29,13 +32,14 @@ pub(crate) struct LimitAlarms {
 }
 
 impl LimitAlarms {
-    /// Rules are read again when they are older than `rules_max_age`. Readings that are older than
-    /// `max_age` when they arrive are remembered and raise nothing.
+    /// Rules are compared with the database's when they are older than `rules_max_age`. Readings that are
+    /// older than `max_age` when they arrive are remembered and raise nothing.
     pub fn new(rules_max_age: Duration, max_age: Duration) -> Self {
         Self {
             rules_max_age,
             max_age,
-            loaded_at: None,
+            looked_at: None,
+            stamp: None,
             rules: HashMap::new(),
             machines: HashMap::new(),
             staged: Vec::new(),
@@ -51,7 +55,7 @@ impl LimitAlarms {
     pub fn forget(&mut self) {
         self.staged.clear();
         self.machines.clear();
-        self.loaded_at = None;
+        self.looked_at = None;
     }
 
     /// Judges the new readings among `rows`, which are sorted by channel and time. Returns how many
@@ -63,8 +67,14 @@ impl LimitAlarms {
         rows: &[(Reading, u32)],
     ) -> Result<u64, sqlx::Error> {
         self.staged.clear();
-        if self.loaded_at.is_none_or(|at| at.elapsed() > self.rules_max_age) {
-            self.load_rules(connection).await?;
+        if self.looked_at.is_none_or(|at| at.elapsed() > self.rules_max_age) {
+            // Reading thousands of rules takes longer than everything else in this transaction.
+            let stamp = alarm::rules_stamp(connection).await?;
+            if self.stamp != Some(stamp) {
+                self.load_rules(connection).await?;
+                self.stamp = Some(stamp);
+            }
+            self.looked_at = Some(Instant::now());
         }
         let Some(received_at) = payloads.iter().map(Prepared::received_at).min() else {
             return Ok(0);
@@ -123,7 +133,6 @@ impl LimitAlarms {
             }
         }
         self.machines.retain(|id, _| known.contains(id));
-        self.loaded_at = Some(Instant::now());
         Ok(())
     }
 }

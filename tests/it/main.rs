@@ -5,6 +5,7 @@
 
 mod chaos;
 mod commands;
+mod dispatch;
 mod files;
 mod kill;
 mod path;

@@ -103,6 +103,7 @@ async fn measure(args: &Args, place: &Place, url: &str) -> anyhow::Result<Value>
         messages_per_s: args.messages_per_s,
         epoch: 1,
         start: Timestamp::now().micros(),
+        step: 1_000,
         plain_topic: "fw/v1/bench/g{gateway}/json/d/c",
         login: false,
     };

@@ -32,6 +32,8 @@ pub(super) struct Load {
     pub epoch: u64,
     /// Event time of the first reading, microseconds.
     pub start: i64,
+    /// Event time between two readings of a channel, microseconds.
+    pub step: i64,
     /// Topic of a plain message up to the channel; `{gateway}` is the gateway's number.
     pub plain_topic: &'static str,
     /// MQTT user names, or a broker that asks for none.
@@ -87,7 +89,7 @@ impl Gateway {
         self.sequence += 1;
         self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
         let (topic, payload) = if self.load.plain {
-            self.ts += 1_000;
+            self.ts += self.load.step;
             let channel = self.sequence as usize % CHANNELS;
             let at = Timestamp::from_micros(self.ts);
             (
@@ -109,14 +111,16 @@ impl Gateway {
             .map(|channel| Column {
                 device: "d".to_owned(),
                 channel: format!("c{channel}"),
-                ts_deltas: std::iter::once(self.ts).chain((1..rows).map(|_| 1_000)).collect(),
+                ts_deltas: std::iter::once(self.ts)
+                    .chain((1..rows).map(|_| self.load.step))
+                    .collect(),
                 values: (0..rows)
                     .map(|row| 20.0 + ((self.sequence as usize * 31 + channel * 7 + row) % 997) as f64 / 64.0)
                     .collect(),
                 ..Column::default()
             })
             .collect();
-        self.ts += rows as i64 * 1_000;
+        self.ts += rows as i64 * self.load.step;
         Batch {
             epoch: self.load.epoch,
             seq: self.sequence,

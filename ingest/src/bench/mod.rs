@@ -11,12 +11,14 @@ use models::db::reading;
 use models::db::register::{
     NewGateway, NewSite, NewTenant, create_gateway, create_gateway_credential, create_site, create_tenant,
 };
+use models::id::{GatewayId, SiteId, TenantId};
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection};
 
 mod broker;
 mod codecs;
 mod connections;
+mod dispatch;
 mod foreign;
 mod import;
 mod limit;
@@ -27,6 +29,7 @@ mod throughput;
 
 pub use codecs::{Args as CodecsArgs, run as codecs};
 pub use connections::{Args as ConnectionsArgs, run as connections};
+pub use dispatch::{Args as DispatchArgs, run as dispatch};
 pub use foreign::{Args as ForeignArgs, run as foreign};
 pub use import::{Args as ImportArgs, run as import};
 pub use peers::{Args as PeersArgs, run as peers};
@@ -71,8 +74,16 @@ impl Scratch {
     }
 }
 
+/// What [`register`] has made.
+struct Registered {
+    tenant: TenantId,
+    site: SiteId,
+    gateways: Vec<GatewayId>,
+}
+
 /// Gateways `g0`, `g1`, … of one tenant, all with the same secret.
-async fn register(url: &str, gateways: usize) -> anyhow::Result<()> {
+async fn register(url: &str, gateways: usize) -> anyhow::Result<Registered> {
+    let mut made = Vec::with_capacity(gateways);
     let mut owner = PgConnection::connect(url).await?;
     let mut transaction = owner.begin().await?;
     let new = NewTenant {
@@ -97,10 +108,15 @@ async fn register(url: &str, gateways: usize) -> anyhow::Result<()> {
         };
         let gateway = create_gateway(&mut transaction, &new).await?;
         create_gateway_credential(&mut transaction, tenant, gateway, hash, None).await?;
+        made.push(gateway);
     }
     transaction.commit().await?;
     owner.close().await?;
-    Ok(())
+    Ok(Registered {
+        tenant,
+        site,
+        gateways: made,
+    })
 }
 
 fn rounded(value: f64, digits: i32) -> f64 {

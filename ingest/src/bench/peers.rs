@@ -113,6 +113,7 @@ async fn peer(
         messages_per_s: None,
         epoch: 1,
         start: Timestamp::now().micros(),
+        step: 1_000,
         plain_topic: "bench/{gateway}/d/c",
         login: false,
     };

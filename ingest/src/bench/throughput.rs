@@ -76,6 +76,7 @@ pub(super) async fn measure(args: &Args, place: &Place, url: &str) -> anyhow::Re
         messages_per_s: None,
         epoch: 1,
         start: now,
+        step: 1_000,
         plain_topic: "fw/v1/me/json/d/c",
         login: true,
     };

@@ -31,6 +31,7 @@ pub mod leader;
 pub mod ledger;
 pub mod lockout;
 pub mod mapping;
+pub mod measure;
 pub mod meter;
 pub mod mqtt;
 pub mod notification;

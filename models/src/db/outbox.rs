@@ -59,6 +59,38 @@ pub async fn read_after(
 ) -> Result<Vec<Event>, sqlx::Error> {
     // A statement of its own: what has ended by now is visible to the next one.
     let horizon = horizon(connection).await?;
+    read_below(connection, &horizon, after, limit).await
+}
+
+/// [`read_after`], and whether the tenant has more that an older transaction, still open, may yet
+/// overtake: look again soon, for its end notifies nobody unless it has events of its own.
+///
+/// # Errors
+/// When the database does.
+pub async fn read_or_wait(
+    connection: &mut PgConnection,
+    after: i64,
+    limit: i64,
+) -> Result<(Vec<Event>, bool), sqlx::Error> {
+    let horizon = horizon(connection).await?;
+    let events = read_below(connection, &horizon, after, limit).await?;
+    // By the same horizon: with a newer one, an event that was settled in between would be neither read
+    // nor waited for.
+    let held = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM outbox WHERE tenant_id = current_tenant() AND xid >= $1::xid8)",
+    )
+    .bind(&horizon)
+    .fetch_one(connection)
+    .await?;
+    Ok((events, held))
+}
+
+async fn read_below(
+    connection: &mut PgConnection,
+    horizon: &str,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Event>, sqlx::Error> {
     sqlx::query_as(
         "WITH mark AS (SELECT xid FROM outbox WHERE id = $1)
          SELECT id, tenant_id, at, kind, subject, asset_id, data FROM outbox

@@ -443,6 +443,9 @@ async fn rules_are_made_changed_and_removed() {
     database.drop_now().await;
 }
 
+/// How long the server's own transactions may hold events back. A bound, not a pace.
+const BOUND: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// Transactions of other tests on the same server hold the horizon back for a moment.
 async fn wait_for_events(reader: &mut sqlx::PgConnection, after: i64) -> Vec<outbox::Event> {
     for _ in 0..2000 {
@@ -497,6 +500,117 @@ async fn the_outbox_shows_each_event_once_although_transactions_overtake_each_ot
         []
     );
     assert_eq!(outbox::prune(&mut reader, Timestamp::MAX).await.unwrap(), 2);
+    drop(reader);
+    pool.close().await;
+    database.drop_now().await;
+}
+
+#[tokio::test]
+async fn a_reader_knows_that_it_has_to_look_again() {
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "one").await;
+    let api = database.pool(Role::Api);
+    let look = async || {
+        let mut tx = api.begin().await.unwrap();
+        act_for(&mut tx, plant.tenant).await.unwrap();
+        let (events, held) = outbox::read_or_wait(&mut tx, 0, 10).await.unwrap();
+        (events.len(), held)
+    };
+    assert_eq!(look().await.0, 0);
+    let mut slow = database.owner.begin().await.unwrap();
+    sqlx::query("SELECT pg_current_xact_id()")
+        .execute(&mut *slow)
+        .await
+        .unwrap();
+    let mut fast = database.owner.begin().await.unwrap();
+    outbox::append(&mut fast, plant.tenant, "fast", "x", None, &serde_json::json!({}))
+        .await
+        .unwrap();
+    fast.commit().await.unwrap();
+    assert_eq!(
+        look().await,
+        (0, true),
+        "the slow one may have written an older event"
+    );
+    // It has not, and so its end notifies nobody.
+    slow.rollback().await.unwrap();
+    let begun = std::time::Instant::now();
+    let mut seen = look().await;
+    while seen.1 {
+        assert!(begun.elapsed() < BOUND, "{seen:?}");
+        seen = look().await;
+    }
+    assert_eq!(seen, (1, false));
+    api.close().await;
+    database.drop_now().await;
+}
+
+#[tokio::test]
+async fn an_asset_is_woken_by_an_alarm_that_was_overtaken() {
+    use crate::db::assessment::{sync_schedule, wake_by_outbox};
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "one").await;
+    let machine = plant.machine("P-1").await;
+    let pool = database.pool(Role::Analytics);
+    let mut reader = pool.acquire().await.unwrap();
+    assert_eq!(sync_schedule(&mut reader).await.unwrap(), (1, 0));
+    let later = Timestamp::now().plus_seconds(3600.0);
+    let sleep = async || {
+        sqlx::query("UPDATE assessment_schedule SET due_at = $1")
+            .bind(later)
+            .execute(&database.owner)
+            .await
+            .unwrap()
+            .rows_affected()
+    };
+    assert_eq!(sleep().await, 1);
+    let start = outbox::horizon(&mut reader).await.unwrap();
+    let alarm = serde_json::json!({ "kind": "high" });
+    let (mut slow, mut fast) = (pool.begin().await.unwrap(), pool.begin().await.unwrap());
+    // The slow one takes the lower id of an event, and commits last.
+    for tx in [&mut slow, &mut fast] {
+        outbox::append(tx, plant.tenant, "alarm.raised", "x", Some(machine.asset), &alarm)
+            .await
+            .unwrap();
+    }
+    fast.commit().await.unwrap();
+    let look = wake_by_outbox(&mut reader, &start, Timestamp::now())
+        .await
+        .unwrap();
+    assert_eq!((look.assets, look.held), (0, true), "it may be overtaken");
+    slow.commit().await.unwrap();
+    // Whatever else is open in this database, such as the server's own upkeep, ends by itself.
+    let (mut look, mut woken) = (look, 0);
+    let begun = std::time::Instant::now();
+    while look.held {
+        assert!(begun.elapsed() < BOUND, "{look:?}");
+        look = wake_by_outbox(&mut reader, &look.up_to, Timestamp::now())
+            .await
+            .unwrap();
+        woken += look.assets;
+    }
+    assert_eq!(woken, 1, "both are there, and the asset is woken once");
+    sleep().await;
+    let again = wake_by_outbox(&mut reader, &look.up_to, Timestamp::now())
+        .await
+        .unwrap();
+    assert_eq!(again.assets, 0, "and looked at once");
+    // Analytics' own alarms say nothing new.
+    let own = serde_json::json!({ "kind": "health_below" });
+    outbox::append(
+        &mut reader,
+        plant.tenant,
+        "alarm.raised",
+        "x",
+        Some(machine.asset),
+        &own,
+    )
+    .await
+    .unwrap();
+    let look = wake_by_outbox(&mut reader, &again.up_to, Timestamp::now())
+        .await
+        .unwrap();
+    assert_eq!(look.assets, 0);
     drop(reader);
     pool.close().await;
     database.drop_now().await;

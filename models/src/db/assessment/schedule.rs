@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Result;
+use crate::db::outbox;
 use crate::id::{AssetId, TenantId};
 use crate::time::Timestamp;
 
@@ -180,34 +181,41 @@ pub async fn fail_claim(
     Ok(())
 }
 
-/// Makes assets due at once whose limit alarms changed after outbox row `after`; those that analytics
-/// raises itself say nothing new. Returns the last row looked at and how many assets were woken.
+/// What a look into the outbox found.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Woken {
+    /// Everything below this transaction id was looked at: where the next look begins.
+    pub up_to: String,
+    /// Assets that were made due.
+    pub assets: i64,
+    /// There are events that an older transaction, still open, may yet overtake: look again soon. Its end
+    /// notifies nobody unless it has events of its own.
+    pub held: bool,
+}
+
+/// Makes assets due at once whose limit alarms changed in transactions from `from` on (an
+/// [`outbox::horizon`], such as `up_to` of the last look); those that analytics raises itself say nothing
+/// new. Ids of events are no order of commits, so looks go by settled transactions, whole.
 ///
 /// # Errors
 /// When the database does.
-pub async fn wake_by_outbox(connection: &mut PgConnection, after: i64, now: Timestamp) -> Result<(i64, i64)> {
+pub async fn wake_by_outbox(connection: &mut PgConnection, from: &str, now: Timestamp) -> Result<Woken> {
+    // A statement of its own: what has ended by now is visible to the next one.
+    let up_to = outbox::horizon(connection).await?;
     sqlx::query_as(
-        "WITH news AS (SELECT id, asset_id FROM outbox
-                       WHERE id > $1 AND kind LIKE 'alarm.%' AND asset_id IS NOT NULL
+        "WITH news AS (SELECT asset_id FROM outbox
+                       WHERE xid >= $1::xid8 AND xid < $2::xid8 AND kind LIKE 'alarm.%' AND asset_id IS NOT NULL
                          AND data->>'kind' IN ('high', 'low', 'rate', 'stuck')),
-              woken AS (UPDATE assessment_schedule s SET due_at = $2
-                        WHERE due_at > $2 AND failures = 0 AND asset_id IN (SELECT asset_id FROM news) RETURNING 1)
-         SELECT greatest($1, coalesce((SELECT max(id) FROM outbox), 0)), (SELECT count(*) FROM woken)",
+              woken AS (UPDATE assessment_schedule s SET due_at = $3
+                        WHERE due_at > $3 AND failures = 0 AND asset_id IN (SELECT asset_id FROM news) RETURNING 1)
+         SELECT $2 AS up_to, (SELECT count(*) FROM woken) AS assets,
+                EXISTS (SELECT FROM outbox WHERE xid >= $2::xid8) AS held",
     )
-    .bind(after)
+    .bind(from)
+    .bind(up_to)
     .bind(now)
     .fetch_one(connection)
     .await
-}
-
-/// Last outbox row, where a new process starts listening.
-///
-/// # Errors
-/// When the database does.
-pub async fn outbox_head(connection: &mut PgConnection) -> Result<i64> {
-    sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM outbox")
-        .fetch_one(connection)
-        .await
 }
 
 /// Seconds since the most overdue asset was due (0 = none is) and how many assets failed last time.

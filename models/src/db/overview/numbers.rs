@@ -85,19 +85,6 @@ pub async fn current_tenant(
         .await
 }
 
-/// Whether the tenant has events that an older, still open transaction may yet overtake.
-///
-/// # Errors
-/// When the database does.
-pub async fn outbox_waits(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM outbox
-                        WHERE tenant_id = current_tenant() AND xid >= pg_snapshot_xmin(pg_current_snapshot()))",
-    )
-    .fetch_one(connection)
-    .await
-}
-
 /// Whether an event is still kept.
 ///
 /// # Errors
