@@ -34,7 +34,7 @@ stack_up() {
     "$BIN/forewarn" demo prepare --dir "$DEMO" --uplink "mqtt://127.0.0.1:$MQTT_PORT" --data "$ROOT/demo/data" </dev/null >&2 8>&-
 
     step "Starting"
-    stack_secret
+    stack_secrets
     is_alive serve || spawn serve "$BIN/forewarn" serve
     stack_await_ready
     start_agents
@@ -91,11 +91,18 @@ stack_database() {
     (umask 077 && echo "$url" >"$RUN/database-url")
 }
 
-# What sign-ins are signed with: kept, so that a restart signs nobody out.
-stack_secret() {
-    [ -z "${FOREWARN__API__JWT_SECRET:-}${FOREWARN__API__JWT_SECRET_FILE:-}" ] || return 0
-    [ -s "$STATE/jwt.secret" ] || (umask 077 && head -c 48 /dev/urandom | base64 -w 0 >"$STATE/jwt.secret")
-    export FOREWARN__API__JWT_SECRET_FILE=$STATE/jwt.secret
+# What sign-ins are signed with, and what webhooks' secrets are encrypted with: kept over restarts.
+stack_secrets() {
+    kept_secret FOREWARN__API__JWT_SECRET jwt.secret
+    kept_secret FOREWARN__API__OUTBOUND__SEALING_KEYS sealing.keys
+}
+
+# kept_secret VARIABLE FILE: exports VARIABLE_FILE, unless the environment says something itself.
+kept_secret() {
+    local file=$STATE/$2 named=${1}_FILE
+    [ -z "${!1:-}${!named:-}" ] || return 0
+    [ -s "$file" ] || (umask 077 && head -c 48 /dev/urandom | base64 -w 0 >"$file")
+    export "$named=$file"
 }
 
 start_agents() {

@@ -80,7 +80,7 @@ pub async fn run(
     };
     let tokens = Tokens::new(&secret, config.token_lifetime_s, config.session_lifetime_s);
     let (wake, outbox) = watch::channel(0);
-    let app = App::new(config, pool.clone(), tokens, outbox, metrics, shutdown.clone());
+    let app = App::new(config, pool.clone(), tokens, outbox, metrics, shutdown.clone())?;
     let address = listener.local_addr().context("listener")?;
     tracing::info!(%address, "http is up");
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{limiter::Limiter, password::Passwords, token::Tokens};
 use crate::config::Config;
+use crate::outbound::Seal;
 
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
@@ -21,6 +22,7 @@ struct Inner {
     config: Config,
     tokens: Tokens,
     passwords: Passwords,
+    seal: Seal,
     /// Sign-ins by address.
     addresses: Limiter,
     /// Failed sign-ins of mail addresses that nobody has.
@@ -33,6 +35,8 @@ struct Inner {
 }
 
 impl App {
+    /// # Errors
+    /// Names the key of the configuration that is wrong.
     pub(crate) fn new(
         config: Config,
         pool: PgPool,
@@ -40,11 +44,12 @@ impl App {
         outbox: watch::Receiver<u64>,
         metrics: Option<PrometheusHandle>,
         shutdown: CancellationToken,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let per_minute = config.signins_per_minute;
-        Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Inner {
             pool,
             tokens,
+            seal: config.outbound.seal()?,
             passwords: Passwords::new(),
             addresses: Limiter::new(per_minute, std::time::Duration::from_secs(60)),
             strangers: Limiter::new(5, std::time::Duration::from_secs(15 * 60)),
@@ -53,7 +58,7 @@ impl App {
             metrics,
             shutdown,
             config,
-        }))
+        })))
     }
 
     /// For this crate's extractors and for what happens before a tenant is known.
@@ -71,6 +76,11 @@ impl App {
 
     pub fn passwords(&self) -> &Passwords {
         &self.0.passwords
+    }
+
+    /// Of signing secrets at rest.
+    pub fn seal(&self) -> &Seal {
+        &self.0.seal
     }
 
     pub fn addresses(&self) -> &Limiter {

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::ensure;
+use models::service::config::read_secret_file;
 use models::webhook::Network;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
+
+use super::seal::Seal;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -21,6 +24,11 @@ pub struct Outbound {
     /// How long events, deliveries and messages are kept, days. A live stream or webhook that was away
     /// for longer begins anew.
     pub keep_days: f64,
+    /// Encrypt the signing secrets of webhooks in the database: 32 characters each at least, parted by
+    /// white space. The first seals, all open. Empty: they stand there as they are.
+    #[serde(serialize_with = "hidden")]
+    pub sealing_keys: SecretString,
+    pub sealing_keys_file: Option<PathBuf>,
     pub mail: Mail,
 }
 
@@ -68,6 +76,8 @@ impl Default for Outbound {
             allow_networks: Vec::new(),
             timeout_s: 20,
             keep_days: 14.0,
+            sealing_keys: SecretString::from(""),
+            sealing_keys_file: None,
             mail: Mail::default(),
         }
     }
@@ -98,6 +108,17 @@ impl Outbound {
                     .map_err(|error: String| anyhow::anyhow!("api.outbound.allow_networks: {error}"))
             })
             .collect()
+    }
+
+    /// What seals signing secrets: by the file's keys, else by the key's.
+    ///
+    /// # Errors
+    /// When the file can't be read, or a key is too short to be one.
+    pub fn seal(&self) -> anyhow::Result<Seal> {
+        match &self.sealing_keys_file {
+            Some(path) => Seal::new(&read_secret_file(path)?),
+            None => Seal::new(&self.sealing_keys),
+        }
     }
 
     /// # Errors

@@ -11,15 +11,17 @@
 mod call;
 pub mod config;
 mod mail;
+mod seal;
 mod sign;
 
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use models::db::webhook::{self, Claimed, Outcome};
-use models::db::{act_for, is_retryable, notification, outbox, parts, sla};
+use models::db::{act_for, is_retryable, notification, outbox, parts, sla, webhook_secret};
 use models::id::TenantId;
 use models::time::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
@@ -28,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use call::{CallError, Caller, check_url};
 pub use config::Outbound;
 pub use mail::Mailer;
+pub use seal::{OpenError, Seal};
 pub use sign::{new_secret, signature};
 
 /// How long a delivery stays in one process's hands.
@@ -53,11 +56,23 @@ pub struct Report {
     pub unsent: usize,
 }
 
+/// What a look at the signing secrets found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resealed {
+    /// Sealed anew.
+    pub sealed: u64,
+    /// Readable in the database, because there is no key.
+    pub clear: u64,
+    /// Sealed with a key that is not there, or damaged.
+    pub closed: u64,
+}
+
 /// Sends.
 pub struct Sender {
     pool: PgPool,
     caller: Caller,
     mailer: Option<Mailer>,
+    seal: Seal,
     keep: f64,
 }
 
@@ -72,6 +87,7 @@ impl Sender {
             pool,
             caller: Caller::new(config.networks()?, Duration::from_secs(config.timeout_s)),
             mailer: Mailer::new(&config.mail)?,
+            seal: config.seal()?,
             keep: config.keep_days * 86_400.0,
         })
     }
@@ -150,21 +166,38 @@ impl Sender {
         let begun = Instant::now();
         let id = one.id.to_string();
         let body = one.payload.to_string().into_bytes();
-        let previous = one.previous_secret.as_deref().zip(one.previous_until);
         let kind = if one.cloud_events {
             "application/cloudevents+json"
         } else {
             "application/json"
         };
-        let result = self
-            .post(&one.url, &one.secret, previous, &id, kind, now, body)
-            .await;
+        let result = match self.secrets(&one) {
+            Ok((secret, previous)) => {
+                let previous = previous.as_ref().map(ExposeSecret::expose_secret);
+                let previous = previous.zip(one.previous_until);
+                self.post(&one.url, secret.expose_secret(), previous, &id, kind, now, body)
+                    .await
+            }
+            Err(error) => Err(error.to_string()),
+        };
         let outcome = Outcome {
             status: result.as_ref().ok().copied(),
             error: result.err(),
             duration_ms: i32::try_from(begun.elapsed().as_millis()).unwrap_or(i32::MAX),
         };
         (one, outcome)
+    }
+
+    /// The secrets that sign a delivery: the endpoint's, and the one before it.
+    fn secrets(&self, one: &Claimed) -> Result<(SecretString, Option<SecretString>), OpenError> {
+        let owner = one.webhook_id.to_string();
+        let secret = self.seal.open(&owner, &one.secret)?;
+        // An old secret that can't be had any more doesn't keep the new one from signing.
+        let previous = one.previous_secret.as_deref();
+        Ok((
+            secret,
+            previous.and_then(|stored| self.seal.open(&owner, stored).ok()),
+        ))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one signed request")]
@@ -241,10 +274,14 @@ impl Sender {
                 .map_err(|error| format!("{error:#}"));
         }
         let url = message.webhook_url.as_deref().ok_or("the rule has no URL")?;
-        let secret = message
+        let stored = message
             .webhook_secret
             .as_deref()
             .ok_or("the rule has no secret")?;
+        let secret = self
+            .seal
+            .open(&message.rule.to_string(), stored)
+            .map_err(|error| error.to_string())?;
         let id = message.ids.first().map(ToString::to_string).unwrap_or_default();
         let lines: Vec<_> = message
             .lines
@@ -255,12 +292,63 @@ impl Sender {
                            "data": { "to": message.recipient, "subject": subject, "text": text, "lines": lines } });
         let body = body.to_string().into_bytes();
         match self
-            .post(url, secret, None, &id, "application/json", now, body)
+            .post(
+                url,
+                secret.expose_secret(),
+                None,
+                &id,
+                "application/json",
+                now,
+                body,
+            )
             .await?
         {
             200..300 => Ok(()),
             status => Err(format!("it answered {status}")),
         }
+    }
+
+    /// Seals every signing secret with the first key that is not: those of before there was a key, and
+    /// those of an older key. Says in the log what stays readable, and what can't be opened.
+    ///
+    /// # Errors
+    /// When the database does, or the operating system has no randomness to give.
+    pub async fn reseal(&self) -> anyhow::Result<Resealed> {
+        let mut done = Resealed::default();
+        for tenant in webhook::tenants(&mut *self.pool.acquire().await?).await? {
+            let mut tx = self.pool.begin().await?;
+            act_for(&mut tx, tenant).await?;
+            for secret in webhook_secret::all(&mut tx).await? {
+                let owner = secret.owner();
+                match self.seal.open(&owner, &secret.stored) {
+                    Ok(_) if self.seal.is_current(&secret.stored) => {
+                        done.clear += u64::from(!seal::is_sealed(&secret.stored));
+                    }
+                    Ok(clear) => {
+                        let sealed = self.seal.seal(&owner, clear.expose_secret())?;
+                        done.sealed += webhook_secret::replace(&mut tx, &secret, &sealed).await?;
+                    }
+                    Err(error) => {
+                        tracing::error!(%tenant, owner, %error, "a signing secret can't be opened: its calls fail until then");
+                        done.closed += 1;
+                    }
+                }
+            }
+            tx.commit().await?;
+        }
+        if done.clear > 0 {
+            tracing::warn!(
+                secrets = done.clear,
+                "signing secrets of webhooks stand in the database as they are: set api.outbound.sealing_keys or sealing_keys_file"
+            );
+        }
+        if done.sealed > 0 {
+            tracing::info!(
+                secrets = done.sealed,
+                "signing secrets were sealed with the first of api.outbound.sealing_keys; older keys aren't needed any more"
+            );
+        }
+        Ok(done)
     }
 
     /// Drops what is older than it is kept.
@@ -292,18 +380,23 @@ pub async fn run(config: Outbound, pool: PgPool, shutdown: CancellationToken) ->
     let every = Duration::from_secs_f64(config.every_s);
     let mut listener: Option<PgListener> = None;
     let mut pruned: Option<Instant> = None;
+    let mut resealed = false;
     while !shutdown.is_cancelled() {
         if listener.is_none() {
             listener = listen(&pool).await;
         }
         let work = async {
+            if !resealed {
+                sender.reseal().await?;
+                resealed = true;
+            }
             let report = sender.pass(Timestamp::now()).await?;
             if pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
                 let gone = sender.prune(Timestamp::now()).await?;
                 tracing::debug!(gone, "old events pruned");
                 pruned = Some(Instant::now());
             }
-            Ok::<_, sqlx::Error>(report)
+            anyhow::Ok(report)
         };
         // A call may take its time: a shutdown doesn't wait for it, the lease brings it back.
         let result = tokio::select! {
@@ -313,12 +406,15 @@ pub async fn run(config: Outbound, pool: PgPool, shutdown: CancellationToken) ->
         match result {
             Ok(report) if report != Report::default() => tracing::debug!(?report, "outbound pass"),
             Ok(_) => {}
-            Err(error) if is_retryable(&error) => {
-                tracing::warn!(%error, "an outbound pass failed, trying again");
+            Err(error) if error.downcast_ref::<sqlx::Error>().is_some_and(is_retryable) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "an outbound pass failed, trying again"
+                );
                 metrics::counter!("forewarn_api_outbound_failures_total").increment(1);
                 listener = None;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
         wait(listener.as_mut(), every, &shutdown).await;
     }

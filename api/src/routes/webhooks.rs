@@ -1,6 +1,7 @@
 //! Webhooks: endpoints, their log, replay. And messages to people.
 
 use axum::Json;
+use axum::extract::State;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
 use models::db::notification::{self, NewNotificationRule, NotificationRow, RuleRow};
@@ -101,11 +102,22 @@ fn fresh_secret() -> Result<String, Problem> {
     })
 }
 
+/// What is stored of a secret.
+fn sealed(app: &App, owner: &str, secret: &str) -> Result<String, Problem> {
+    app.seal().seal(owner, secret).map_err(|error| {
+        tracing::error!(%error, "no randomness");
+        Problem::new(Kind::Internal, "the secret could not be kept")
+    })
+}
+
 /// Make an endpoint. It hears of what happens from now on.
 #[utoipa::path(post, path = "/v1/webhooks", operation_id = "create_webhook", tag = "integrations",
     request_body = CreateWebhook, responses((status = 201, body = WebhookSecret)),
     security(("bearer" = ["integrations:write"])))]
-async fn create(mut command: Command<IntegrationsWrite, CreateWebhook>) -> Result<Response, Problem> {
+async fn create(
+    State(app): State<App>,
+    mut command: Command<IntegrationsWrite, CreateWebhook>,
+) -> Result<Response, Problem> {
     let body = &command.body;
     let (name, url, kinds) = (body.name.trim().to_owned(), body.url.clone(), body.kinds.clone());
     let cloud_events = body.cloud_events;
@@ -114,17 +126,19 @@ async fn create(mut command: Command<IntegrationsWrite, CreateWebhook>) -> Resul
     }
     url_ok("/url", &url)?;
     check_kinds(&kinds)?;
-    let secret = fresh_secret()?;
+    let (id, secret) = (WebhookId::new(), fresh_secret()?);
+    let sealed = sealed(&app, &id.to_string(), &secret)?;
     let (tenant, actor) = (command.principal().tenant, command.principal().name());
     let new = NewWebhook {
+        id,
         tenant,
         name: &name,
         url: &url,
         kinds: &kinds,
         cloud_events,
-        secret: &secret,
+        secret: &sealed,
     };
-    let id = webhook::create(command.db(), &new, &actor).await?;
+    webhook::create(command.db(), &new, &actor).await?;
     command
         .audit(
             "webhook.create",
@@ -228,6 +242,7 @@ pub struct Rotate {
     params(("id" = WebhookId, Path)), request_body = Rotate, responses((status = 200, body = WebhookSecret)),
     security(("bearer" = ["integrations:write"])))]
 async fn rotate(
+    State(app): State<App>,
     Path(id): Path<WebhookId>,
     mut command: Command<IntegrationsWrite, Rotate>,
 ) -> Result<Response, Problem> {
@@ -240,7 +255,8 @@ async fn rotate(
         return Err(Problem::field("/overlap_s", "0 to 30 days"));
     }
     let until = Timestamp::now().plus_seconds(overlap);
-    if !webhook::rotate(command.db(), id, &secret, until).await? {
+    let sealed = sealed(&app, &id.to_string(), &secret)?;
+    if !webhook::rotate(command.db(), id, &sealed, until).await? {
         return Err(Problem::not_found());
     }
     command
@@ -363,7 +379,10 @@ pub struct MadeRule {
         "channel": "email", "kinds": ["alarm.raised", "ticket.sla_breached"], "min_severity": "warning",
         "quiet_from": "22:00", "quiet_to": "06:00", "digest_minutes": 15, "time_zone": "Europe/Berlin" })),
     responses((status = 201, body = MadeRule)), security(("bearer" = ["integrations:write"])))]
-async fn add_rule(mut command: Command<IntegrationsWrite, NewNotificationRule>) -> Result<Response, Problem> {
+async fn add_rule(
+    State(app): State<App>,
+    mut command: Command<IntegrationsWrite, NewNotificationRule>,
+) -> Result<Response, Problem> {
     let new = command.body.clone();
     if new.name.trim().is_empty() || new.name.len() > 100 {
         return Err(Problem::field("/name", "1 to 100 characters"));
@@ -411,7 +430,12 @@ async fn add_rule(mut command: Command<IntegrationsWrite, NewNotificationRule>) 
         Problem::field(pointer, error.to_string())
     })?;
     let (tenant, actor) = (command.principal().tenant, command.principal().name());
-    let id = notification::create(command.db(), tenant, &new, secret.as_deref(), &actor).await?;
+    let id = NotificationRuleId::new();
+    let stored = match &secret {
+        Some(secret) => Some(sealed(&app, &id.to_string(), secret)?),
+        None => None,
+    };
+    notification::create(command.db(), tenant, id, &new, stored.as_deref(), &actor).await?;
     command
         .audit("notification_rule.create", &id.to_string(), &json!(new))
         .await?;

@@ -53,6 +53,7 @@ pub mod testing;
 pub mod ticket;
 pub mod verify;
 pub mod webhook;
+pub mod webhook_secret;
 
 /// The schema. Every step is applied once, in order, and never edited after a release.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

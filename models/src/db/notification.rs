@@ -95,11 +95,11 @@ fn critical() -> Severity {
 pub async fn create(
     connection: &mut PgConnection,
     tenant: TenantId,
+    id: NotificationRuleId,
     new: &NewNotificationRule,
     secret: Option<&str>,
     actor: &str,
-) -> Result<NotificationRuleId, sqlx::Error> {
-    let id = NotificationRuleId::new();
+) -> Result<(), sqlx::Error> {
     let after = outbox::head(connection).await?;
     sqlx::query(
         "INSERT INTO notification_rule (id, tenant_id, name, role, user_id, channel, webhook_url, webhook_secret, kinds,
@@ -125,7 +125,7 @@ pub async fn create(
     .bind(actor)
     .execute(connection)
     .await?;
-    Ok(id)
+    Ok(())
 }
 
 /// # Errors

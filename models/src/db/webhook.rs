@@ -75,12 +75,13 @@ pub async fn get(connection: &mut PgConnection, id: WebhookId) -> Result<Option<
 /// An endpoint to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct NewWebhook<'a> {
+    pub id: WebhookId,
     pub tenant: TenantId,
     pub name: &'a str,
     pub url: &'a str,
     pub kinds: &'a [String],
     pub cloud_events: bool,
-    /// `whsec_…`.
+    /// `whsec_…`, sealed where there is a key for it.
     pub secret: &'a str,
 }
 
@@ -92,14 +93,13 @@ pub async fn create(
     connection: &mut PgConnection,
     new: &NewWebhook<'_>,
     actor: &str,
-) -> Result<WebhookId, sqlx::Error> {
-    let id = WebhookId::new();
+) -> Result<(), sqlx::Error> {
     let after = outbox::head(connection).await?;
     sqlx::query(
         "INSERT INTO webhook (id, tenant_id, name, url, kinds, cloud_events, secret, after_id, created_by)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
-    .bind(id)
+    .bind(new.id)
     .bind(new.tenant)
     .bind(new.name)
     .bind(new.url)
@@ -110,7 +110,7 @@ pub async fn create(
     .bind(actor)
     .execute(connection)
     .await?;
-    Ok(id)
+    Ok(())
 }
 
 /// What is changed on an endpoint; `None` = as it is.
