@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, bail, ensure};
 use models::service::config::read_secret_file;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
+use url::Url;
 
 use crate::outbound::Outbound;
 
@@ -51,6 +52,96 @@ pub struct Attachments {
     pub max_bytes_per_tenant: u64,
     /// Types that are taken.
     pub media_types: Vec<String>,
+    pub s3: S3,
+}
+
+/// Section `[api.attachments.s3]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct S3 {
+    /// Address of an S3-compatible store. Empty: files are kept in the folder.
+    pub endpoint: String,
+    pub region: String,
+    pub bucket: String,
+    /// Of the objects' names.
+    pub prefix: String,
+    /// The bucket in the path, not in the host's name.
+    pub path_style: bool,
+    pub access_key_id: String,
+    #[serde(serialize_with = "hidden")]
+    pub secret_access_key: SecretString,
+    pub secret_access_key_file: Option<PathBuf>,
+    /// Authorities that are trusted besides the public ones, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Longest time until an answer begins, and between two parts of it, seconds.
+    pub timeout_s: u64,
+}
+
+impl Default for S3 {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            region: "us-east-1".into(),
+            bucket: String::new(),
+            prefix: String::new(),
+            path_style: true,
+            access_key_id: String::new(),
+            secret_access_key: SecretString::from(""),
+            secret_access_key_file: None,
+            ca_file: None,
+            timeout_s: 20,
+        }
+    }
+}
+
+impl S3 {
+    /// The address, when everything is there.
+    ///
+    /// # Errors
+    /// Names the key that is wrong.
+    pub fn checked(&self) -> anyhow::Result<Url> {
+        let url = Url::parse(&self.endpoint).ok().filter(|url| {
+            matches!(url.scheme(), "https" | "http")
+                && url.host().is_some()
+                && url.path() == "/"
+                && url.query().is_none()
+                && url.username().is_empty()
+        });
+        let url = url.with_context(|| {
+            format!(
+                "api.attachments.s3.endpoint is `{}`, and must be such as https://s3.eu-central-1.amazonaws.com or http://minio:9000",
+                self.endpoint
+            )
+        })?;
+        let bucket = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+        ensure!(
+            (1..=255).contains(&self.bucket.len()) && self.bucket.chars().all(bucket),
+            "api.attachments.s3.bucket is `{}`: a bucket's name has letters, digits, dots and dashes",
+            self.bucket
+        );
+        ensure!(!self.region.is_empty(), "api.attachments.s3.region is empty");
+        ensure!(
+            !self.access_key_id.is_empty(),
+            "api.attachments.s3.access_key_id is empty"
+        );
+        ensure!(
+            (1..=300).contains(&self.timeout_s),
+            "api.attachments.s3.timeout_s must be 1 to 300"
+        );
+        Ok(url)
+    }
+
+    /// # Errors
+    /// When there is none, or its file can't be read.
+    pub fn secret(&self) -> anyhow::Result<SecretString> {
+        match &self.secret_access_key_file {
+            Some(path) => read_secret_file(path),
+            None if self.secret_access_key.expose_secret().is_empty() => {
+                bail!("api.attachments.s3.secret_access_key is empty: set it, or secret_access_key_file")
+            }
+            None => Ok(self.secret_access_key.clone()),
+        }
+    }
 }
 
 impl Default for Attachments {
@@ -71,6 +162,7 @@ impl Default for Attachments {
             ]
             .map(str::to_owned)
             .into(),
+            s3: S3::default(),
         }
     }
 }
@@ -154,6 +246,40 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_is_configured_whole_or_not_at_all() {
+        let good = S3 {
+            endpoint: "http://minio:9000".into(),
+            bucket: "forewarn".into(),
+            access_key_id: "id".into(),
+            secret_access_key: SecretString::from("hush"),
+            ..S3::default()
+        };
+        assert_eq!(good.checked().unwrap().host_str(), Some("minio"));
+        assert!(good.secret().is_ok());
+        let shown = serde_json::to_string(&good).unwrap();
+        assert!(
+            !shown.contains("hush") && !format!("{good:?}").contains("hush"),
+            "{shown}"
+        );
+        let wrong = |change: fn(&mut S3), key: &str| {
+            let mut s3 = good.clone();
+            change(&mut s3);
+            let error = s3.checked().map(drop).and_then(|()| s3.secret().map(drop));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        };
+        wrong(|s3| s3.endpoint = "minio:9000".into(), "endpoint");
+        wrong(|s3| s3.endpoint = "https://host/bucket".into(), "endpoint");
+        wrong(|s3| s3.bucket.clear(), "bucket");
+        wrong(|s3| s3.bucket = "a/b".into(), "bucket");
+        wrong(|s3| s3.access_key_id.clear(), "access_key_id");
+        wrong(
+            |s3| s3.secret_access_key = SecretString::from(""),
+            "secret_access_key",
+        );
+    }
 
     #[test]
     fn secrets_are_neither_short_nor_shown() {

@@ -50,6 +50,7 @@ mod series;
 pub mod state;
 pub mod store;
 mod stream;
+mod tls;
 mod trace;
 
 /// How long requests may go on after the shutdown began.

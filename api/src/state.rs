@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{limiter::Limiter, password::Passwords, token::Tokens};
 use crate::config::Config;
 use crate::outbound::Seal;
+use crate::store::Store;
 
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
@@ -23,6 +24,7 @@ struct Inner {
     tokens: Tokens,
     passwords: Passwords,
     seal: Seal,
+    store: Store,
     /// Sign-ins by address.
     addresses: Limiter,
     /// Failed sign-ins of mail addresses that nobody has.
@@ -50,6 +52,7 @@ impl App {
             pool,
             tokens,
             seal: config.outbound.seal()?,
+            store: Store::new(&config.attachments)?,
             passwords: Passwords::new(),
             addresses: Limiter::new(per_minute, std::time::Duration::from_secs(60)),
             strangers: Limiter::new(5, std::time::Duration::from_secs(15 * 60)),
@@ -81,6 +84,11 @@ impl App {
     /// Of signing secrets at rest.
     pub fn seal(&self) -> &Seal {
         &self.0.seal
+    }
+
+    /// Of attachments' contents.
+    pub fn store(&self) -> &Store {
+        &self.0.store
     }
 
     pub fn addresses(&self) -> &Limiter {

@@ -16,11 +16,12 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use models::webhook::{Network, may_call};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
+
+use crate::tls;
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
@@ -71,18 +72,9 @@ pub fn check_url(text: &str) -> Result<Url, CallError> {
 
 impl Caller {
     pub fn new(allowed: Vec<Network>, timeout: Duration) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        // The provider is named, so that it doesn't matter who has installed one in this process.
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring knows the default versions of TLS")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         Self {
             allowed: allowed.into(),
-            tls: TlsConnector::from(Arc::new(config)),
+            tls: tls::connector(tls::public_roots()),
             timeout,
         }
     }

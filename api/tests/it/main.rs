@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the answer of a test")]
 
+mod bucket;
 mod gates;
 mod harness;
 mod history;

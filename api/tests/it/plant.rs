@@ -422,7 +422,8 @@ async fn build(db: &mut PgConnection, owner: &PgPool, slug: &str) -> Plant {
 /// What surrounds work: people, gates, parts, failures. The administrator is a technician who may do
 /// everything at any time, so that the gates are in use and open for him.
 async fn work_around(db: &mut PgConnection, plant: &Plant) {
-    let sha256 = api::store::Store::new(ATTACHMENTS).put(PICTURE).await.unwrap();
+    let store = api::store::Store::from(api::store::Folder::new(ATTACHMENTS));
+    let sha256 = store.put(PICTURE.into()).await.unwrap();
     macro_rules! with {
         ($($sql:literal)*) => {[$(concat!(
             "WITH p AS (SELECT $1::uuid ten, $2::uuid ast, $3::uuid tkt, $4::uuid usr, $5::uuid sit, $6::uuid shf,

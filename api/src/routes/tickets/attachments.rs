@@ -2,7 +2,9 @@
 
 use axum::extract::State;
 use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+};
 use axum::response::{IntoResponse, Response};
 use models::db::ticket::{self, AttachmentRow, NewAttachment};
 use models::id::{AttachmentId, TaskId, TicketId};
@@ -17,7 +19,7 @@ use crate::error::{Kind, Problem};
 use crate::extract::may::{TicketsRead, TicketsWrite};
 use crate::extract::{Answer, Path, Query, Tenant, Upload};
 use crate::state::App;
-use crate::store::{Store, looks_like};
+use crate::store::looks_like;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -87,7 +89,7 @@ async fn attach(
     }
     // Before the row: a row always has its content. One that is rolled back leaves a file that the next
     // upload of the same content finds.
-    let sha256 = Store::new(&config.dir).put(&bytes).await.map_err(|error| {
+    let sha256 = app.store().put(bytes).await.map_err(|error| {
         tracing::error!(error = format!("{error:#}"), "a file was not kept");
         Problem::new(
             Kind::Internal,
@@ -133,15 +135,14 @@ async fn content(
         .await?
         .ok_or_else(Problem::not_found)?;
     drop(tenant);
-    let store = Store::new(&app.config().attachments.dir);
-    let bytes = store.get(&row.sha256).await.map_err(|error| {
+    let content = app.store().get(&row.sha256).await.map_err(|error| {
         tracing::error!(error = format!("{error:#}"), "a file can't be read");
         Problem::new(
             Kind::Internal,
             "the file can't be read; the reason is in the server's log",
         )
     })?;
-    let Some(bytes) = bytes else {
+    let Some(content) = content else {
         tracing::error!(attachment = %id, sha256 = row.sha256, "the content of an attachment is missing");
         return Err(Problem::new(
             Kind::Internal,
@@ -173,5 +174,7 @@ async fn content(
             HeaderValue::from_static("private, max-age=31536000, immutable"),
         ),
     ];
-    Ok((headers, bytes).into_response())
+    // So that a file which breaks off, because it is not what its name says, is seen to.
+    let length = [(CONTENT_LENGTH, HeaderValue::from(content.length))];
+    Ok((length, headers, content.into_body()).into_response())
 }
