@@ -9,6 +9,7 @@ mod dispatch;
 mod files;
 mod kill;
 mod path;
+mod planning;
 mod plant;
 mod processes;
 mod stack;

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use crate::plant::{EMAIL, GATEWAY, PASSWORD, Plant, TENANT};
 use crate::stack::{PATIENCE, Stack, until};
 
-struct Api {
+pub struct Api {
     base: String,
     token: String,
     http: reqwest::Client,
 }
 
 impl Api {
-    async fn sign_in(stack: &Stack) -> Self {
+    pub async fn sign_in(stack: &Stack) -> Self {
         let http = reqwest::Client::new();
         let answer: Value = http
             .post(format!("{}/v1/sign-in", stack.http))
@@ -37,25 +37,44 @@ impl Api {
         }
     }
 
-    async fn get(&self, path: &str) -> Value {
-        let answer = self
+    pub async fn get(&self, path: &str) -> Value {
+        self.call("GET", path, None).await
+    }
+
+    pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let mut request = self
             .http
-            .get(format!("{}{path}", self.base))
-            .bearer_auth(&self.token)
-            .send()
-            .await
-            .unwrap();
+            .request(method.parse().unwrap(), format!("{}{path}", self.base))
+            .bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
         assert!(
             answer.status().is_success(),
-            "GET {path}: {} {}",
+            "{method} {path}: {} {}",
             answer.status(),
             answer.text().await.unwrap()
         );
         answer.json().await.unwrap()
     }
 
+    /// Changes what is there now, whatever its version.
+    pub async fn patch(&self, path: &str, body: Value) {
+        let url = format!("{}{path}", self.base);
+        let shown = self.http.get(&url).bearer_auth(&self.token).send().await.unwrap();
+        let version = shown.headers()["etag"].clone();
+        let request = self.http.patch(&url).bearer_auth(&self.token).json(&body);
+        let answer = request.header("if-match", version).send().await.unwrap();
+        assert!(
+            answer.status().is_success(),
+            "PATCH {path}: {}",
+            answer.text().await.unwrap()
+        );
+    }
+
     /// The list's rows, when there are any.
-    async fn rows(&self, path: &str) -> Option<Vec<Value>> {
+    pub async fn rows(&self, path: &str) -> Option<Vec<Value>> {
         let answer = self.get(path).await;
         let rows = answer["data"].as_array().unwrap().clone();
         (!rows.is_empty()).then_some(rows)
@@ -194,6 +213,34 @@ async fn an_asset_is_assessed_by_itself() {
         (100.0 - health - penalties).abs() < 1e-6,
         "health {health} and penalties {penalties}"
     );
+    mqtt.disconnect().await.unwrap();
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_asset_out_of_service_has_alarms_and_no_ticket_until_it_is_back() {
+    let stack = Stack::start("").await;
+    let plant = Plant::register(&stack.database).await;
+    let api = Api::sign_in(&stack).await;
+    let path = format!("/v1/assets/{}", plant.asset);
+    api.patch(&path, json!({ "status": "in_storage" })).await;
+    let (mqtt, mut events) = client(&stack, &plant);
+    let now = Timestamp::now();
+    let hot: Vec<_> = (0..5)
+        .map(|i| json!({ "ts": now.plus_seconds(f64::from(i) - 5.0).to_string(), "values": { "temperature": 95.0 } }))
+        .collect();
+    publish(&mqtt, &mut events, "fw/v1/me/json/pump-1", &hot).await;
+    let decisions = format!("/v1/decisions?asset_id={}", plant.asset);
+    let made = until("a decision", || api.rows(&decisions)).await;
+    assert_eq!(made[0]["outcome"], "asset_not_in_service", "{made:?}");
+    let reason = made[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("is in storage"), "{reason}");
+    assert_eq!(api.rows("/v1/alarms?state=active").await.unwrap().len(), 1);
+    assert_eq!(api.rows("/v1/tickets").await, None);
+    // The alarm is still raised when the asset is in service again: now it is somebody's work, once.
+    api.patch(&path, json!({ "status": "operational" })).await;
+    let tickets = until("a ticket", || api.rows("/v1/tickets")).await;
+    assert_eq!(tickets.len(), 1, "{tickets:?}");
     mqtt.disconnect().await.unwrap();
     stack.stop().await;
 }

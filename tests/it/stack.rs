@@ -35,6 +35,15 @@ pub struct Stack {
 impl Stack {
     /// `changes` is a piece of configuration file that wins over the defaults.
     pub async fn start(changes: &str) -> Self {
+        Self::of(changes, false).await
+    }
+
+    /// Without the services that act by themselves: their passes are the test's to make.
+    pub async fn api_alone() -> Self {
+        Self::of("", true).await
+    }
+
+    async fn of(changes: &str, api_alone: bool) -> Self {
         let database = TestDatabase::new().await;
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, changes).unwrap();
@@ -46,35 +55,18 @@ impl Stack {
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mqtt = front_door.local_addr().unwrap();
         let address = http.local_addr().unwrap();
-        let services = vec![
-            (
-                "ingest",
-                tokio::spawn(ingest::run(
-                    config.ingest,
-                    database.pool(Role::Ingest),
-                    front_door,
-                    shutdown.clone(),
-                )),
-            ),
-            (
-                "analytics",
-                tokio::spawn(analytics::run(
-                    config.analytics,
-                    database.pool(Role::Analytics),
-                    shutdown.clone(),
-                )),
-            ),
-            (
-                "api",
-                tokio::spawn(api::run(
-                    config.api,
-                    database.pool(Role::Api),
-                    http,
-                    None,
-                    shutdown.clone(),
-                )),
-            ),
-        ];
+        let mut services = Vec::new();
+        if !api_alone {
+            let pool = database.pool(Role::Ingest);
+            let task = tokio::spawn(ingest::run(config.ingest, pool, front_door, shutdown.clone()));
+            services.push(("ingest", task));
+            let pool = database.pool(Role::Analytics);
+            let task = tokio::spawn(analytics::run(config.analytics, pool, shutdown.clone()));
+            services.push(("analytics", task));
+        }
+        let pool = database.pool(Role::Api);
+        let task = tokio::spawn(api::run(config.api, pool, http, None, shutdown.clone()));
+        services.push(("api", task));
         Self {
             database,
             mqtt,

@@ -349,6 +349,10 @@ async fn plans_of_a_year_and_plans_that_can_not_be() {
             |plan| plan["calendar"] = json!({ "rest_days": ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] }),
             "leave at least one out",
         ),
+        (
+            |plan| plan["calendar"] = json!({ "skip_every": 1 }),
+            "`skip_every` is 1",
+        ),
         (|plan| plan["lead_days"] = json!(30), "lead must be shorter"),
         (
             |plan| plan["parent_id"] = json!("pln_0198c4f2a1b27c3d8e4f5a6b7c8d9e0f"),

@@ -79,14 +79,19 @@ fn run(plan: &Plan, facts: &Facts<'_>, until: Day, per_day: Option<f64>) -> Vec<
             ),
             _ => format!("every {} days, counted from {from}", plan.every_days.unwrap_or(0)),
         };
-        if !placed.why.is_empty() {
+        let left_out = plan.calendar.skips(plan.next_sequence + found.len() as i32);
+        if let Some(why) = left_out
+            .as_deref()
+            .or(Some(&placed.why))
+            .filter(|why| !why.is_empty())
+        {
             explanation.push_str("; ");
-            explanation.push_str(&placed.why);
+            explanation.push_str(why);
         }
         found.push(One {
             date,
             trigger,
-            skipped: placed.skipped,
+            skipped: placed.skipped || left_out.is_some(),
             explanation,
         });
         (from, units) = match plan.basis {

@@ -55,6 +55,10 @@ pub struct Calendar {
     /// Such as saturday and sunday.
     pub rest_days: Vec<DayOfWeek>,
     pub on_rest: OnRest,
+    /// Every so many-th occurrence is recorded as skipped, because the work of another plan includes it:
+    /// 4 = the fourth, the eighth, … Two at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skip_every: Option<u16>,
 }
 
 /// Where an occurrence comes to lie.
@@ -77,6 +81,8 @@ pub enum CalendarError {
     NotADay(String),
     #[error("with every day of the week as a day of rest no work can ever be done: leave at least one out")]
     NoDayLeft,
+    #[error("`skip_every` is {0}: from 2 on, which leaves out every other one")]
+    SkipsAll(u16),
 }
 
 impl Calendar {
@@ -92,10 +98,20 @@ impl Calendar {
         if days.len() >= 7 {
             return Err(CalendarError::NoDayLeft);
         }
-        Ok(())
+        match self.skip_every {
+            Some(every) if every < 2 => Err(CalendarError::SkipsAll(every)),
+            _ => Ok(()),
+        }
     }
 
-    /// Whether it changes nothing.
+    /// Why the occurrence with this number is left out, whatever its day; `None` = it isn't.
+    pub fn skips(&self, sequence: i32) -> Option<String> {
+        let every = i32::from(self.skip_every?);
+        (every > 1 && sequence % every == 0)
+            .then(|| format!("number {sequence} is left out: 1 in {every} is"))
+    }
+
+    /// Whether it changes no day.
     pub fn is_plain(&self) -> bool {
         self.on_rest == OnRest::Keep
             || (self.seasons.is_empty() && self.holidays.is_empty() && self.rest_days.is_empty())
@@ -211,6 +227,7 @@ mod tests {
             holidays: vec![day("2026-12-25"), day("2026-12-26")],
             rest_days: vec![DayOfWeek::Saturday, DayOfWeek::Sunday],
             on_rest,
+            skip_every: None,
         }
     }
 

@@ -71,6 +71,10 @@ pub fn forecast(plan: &Plan, facts: &Facts<'_>) -> Forecast {
         explanation.push_str("; ");
         explanation.push_str(&why);
     }
+    if let Some(why) = plan.calendar.skips(plan.next_sequence) {
+        explanation.push_str("; ");
+        explanation.push_str(&why);
+    }
     Forecast {
         date: placed(choose(by_meter.0)),
         low: placed(choose(by_meter.1)),

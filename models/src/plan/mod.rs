@@ -300,15 +300,17 @@ impl Plan {
             let with = days.iter().find(|day| day.since(due_date).abs() <= near)?;
             Some((name, *with))
         });
+        let missed = days.max(units) - 1;
+        // One that stands for others as well is not left out with them.
+        let left_out = self.calendar.skips(self.next_sequence).filter(|_| missed == 0);
         let making = match self.open_instance {
-            _ if placed.skipped => Making::Skip,
+            _ if placed.skipped || left_out.is_some() => Making::Skip,
             _ if absorbed.is_some() => Making::Absorb,
             _ if !facts.has_open_occurrence => Making::Create,
             OpenInstance::Skip => Making::Skip,
             OpenInstance::Stack => Making::Create,
             OpenInstance::Supersede => Making::Supersede,
         };
-        let missed = days.max(units) - 1;
         // A trigger that was not the reason starts again from here.
         let (next_anchor_date, next_anchor_units) = match self.basis {
             Basis::Fixed => (
@@ -324,7 +326,10 @@ impl Plan {
             Basis::Floating => (self.anchor_date, self.anchor_units),
         };
         let mut explanation = self.explain(facts, trigger, due_date, meter_due, missed);
-        if !placed.why.is_empty() {
+        if let Some(why) = left_out {
+            explanation.push_str("; ");
+            explanation.push_str(&why);
+        } else if !placed.why.is_empty() {
             explanation.push_str("; ");
             explanation.push_str(&placed.why);
         } else if let Some((name, with)) = absorbed {

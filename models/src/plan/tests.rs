@@ -603,6 +603,65 @@ fn holidays_move_the_day_and_not_the_count() {
 }
 
 #[test]
+fn every_so_many_th_is_left_out() {
+    let quarterly = |basis| Plan {
+        basis,
+        lead_days: 0,
+        calendar: Calendar {
+            skip_every: Some(3),
+            ..Calendar::default()
+        },
+        ..monthly()
+    };
+    for basis in [Basis::Fixed, Basis::Floating] {
+        let mut plan = quarterly(basis);
+        let mut makings = Vec::new();
+        for today in ["2026-01-31", "2026-03-02", "2026-04-01", "2026-05-01"] {
+            let release = plan.release(&facts(today, None)).unwrap();
+            let left_out = release.explanation.contains("1 in 3 is");
+            assert_eq!(
+                left_out,
+                release.making == Making::Skip,
+                "{}",
+                release.explanation
+            );
+            makings.push(release.making);
+            plan.anchor_date = release.next_anchor_date.max(release.due_date);
+            plan.next_sequence += 1;
+        }
+        assert_eq!(
+            makings,
+            [Making::Create, Making::Create, Making::Skip, Making::Create],
+            "{basis:?}"
+        );
+    }
+    let year = expected(
+        &quarterly(Basis::Fixed),
+        &facts("2026-01-05", None),
+        None,
+        day("2026-12-31"),
+    );
+    let skipped: Vec<i32> = year
+        .iter()
+        .filter(|one| one.skipped)
+        .map(|one| one.sequence)
+        .collect();
+    assert_eq!((year.len(), skipped), (12, vec![3, 6, 9, 12]));
+    // After an outage one stands for all that were missed: it is made, whatever its number.
+    let third = Plan {
+        next_sequence: 3,
+        ..quarterly(Basis::Fixed)
+    };
+    let release = third.release(&facts("2026-03-15", None)).unwrap();
+    assert_eq!((release.making, release.missed), (Making::Create, 1));
+    let all = Calendar {
+        skip_every: Some(1),
+        ..Calendar::default()
+    };
+    assert_eq!(all.validate(), Err(CalendarError::SkipsAll(1)));
+}
+
+#[test]
 fn a_year_ahead_has_every_occurrence_with_its_interval() {
     let year = expected(&monthly(), &facts("2026-01-05", None), None, day("2026-12-31"));
     assert_eq!(year.len(), 12);
@@ -699,8 +758,10 @@ proptest! {
         every in 1i64..40,
         basis in prop::sample::select(vec![Basis::Fixed, Basis::Floating]),
         on_rest in prop::sample::select(vec![OnRest::Keep, OnRest::Before, OnRest::After, OnRest::Skip]),
+        skip_every in prop::option::of(2u16..5),
     ) {
-        let calendar = Calendar { rest_days: vec![crate::alarm::DayOfWeek::Sunday], on_rest, ..Calendar::default() };
+        let rest_days = vec![crate::alarm::DayOfWeek::Sunday];
+        let calendar = Calendar { rest_days, on_rest, skip_every, ..Calendar::default() };
         let plan = Plan { every_days: Some(every), lead_days: 0, basis, calendar: calendar.clone(), ..monthly() };
         let mut world = World { plan, made: vec![], open: None };
         let mut read: [Option<(Plan, Release)>; 2] = [None, None];
