@@ -249,12 +249,14 @@ async fn a_worker_subscribes_again_when_the_broker_has_forgotten_everything() {
         json!({"share": "", "filters": ["telegraf/#", "fw/v1/acme/#"]}),
     );
     fixed.keep_alive_s = 2;
-    let worker = Worker::start(&service, fixed);
     let mut client = broker.client("plant").await;
-    // Said before, for whoever subscribes: nobody knows when, so it is no reading.
-    let mut old = v4::Publish::new("telegraf/old", rumqttc::QoS::AtMostOnce, line(0));
-    old.retain = true;
+    // Said before, for whoever subscribes: nobody knows when, so it is no reading. The broker has it before the worker
+    // is there, or it would be one.
+    let mut old = v4::Publish::new("telegraf/old", rumqttc::QoS::AtLeastOnce, line(0));
+    (old.retain, old.pkid) = (true, 1);
     client.send(v4::Packet::Publish(old)).await;
+    assert!(matches!(client.next().await, Some(v4::Packet::PubAck(_))));
+    let worker = Worker::start(&service, fixed);
     let arrives = |n: i64| {
         let service = &service;
         let broker = &broker;
