@@ -7,7 +7,7 @@ DEMO=$STATE/demo
 START_SECONDS=120
 
 stack_up() {
-    local detach='' started was_running=''
+    local detach='' started was_running='' fetching=''
     case "${1:-}" in
         '') ;;
         -d | --detach) detach=yes ;;
@@ -22,8 +22,14 @@ stack_up() {
 
     need_rust
     build_pages 8>&-
+    # The database is fetched while cargo compiles. What goes wrong is said again by the step that needs it.
+    if [ -z "${DATABASE_URL:-}" ] && ! db_answers; then
+        db_programs >/dev/null 8>&- &
+        fetching=$!
+    fi
     step "Building the executables (the first time takes minutes; cargo shows how far it is)"
     build_executables 8>&-
+    [ -z "$fetching" ] || wait "$fetching" || true
     BIN=$TARGET/release
     if [ -n "$was_running" ]; then stack_read_ports; else stack_choose_ports; fi
     rm -f "$RUN/stopping"
