@@ -4,7 +4,7 @@
 FROM node:22-bookworm-slim AS pages
 WORKDIR /build/api/web
 COPY api/web/package.json api/web/package-lock.json ./
-RUN --mount=type=cache,target=/root/.npm npm ci --no-audit --no-fund
+RUN --mount=type=cache,target=/var/cache/npm npm ci --cache /var/cache/npm --no-audit --no-fund
 COPY api/web ./
 RUN npm run build
 
