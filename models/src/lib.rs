@@ -28,6 +28,7 @@ pub mod tenant;
 pub mod ticket;
 pub mod time;
 pub mod unit;
+pub mod vibration;
 pub mod webhook;
 pub mod wire;
 

@@ -1,46 +1,7 @@
+//! Rotating machines: zones of vibration severity; bearings are in [`models::vibration`].
+
+pub use models::vibration::{BearingGeometry, FaultFrequencies};
 use serde::{Deserialize, Serialize};
-
-use super::error::{Result, positive};
-
-/// Geometry of a rolling bearing; both diameters in the same unit.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct BearingGeometry {
-    pub rolling_elements: u32,
-    pub element_diameter: f64,
-    pub pitch_diameter: f64,
-    /// Degrees.
-    pub contact_angle: f64,
-}
-
-/// Fault frequencies, in the unit of the shaft speed (1 gives multiples of it).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct FaultFrequencies {
-    /// Cage.
-    pub ftf: f64,
-    /// Outer race.
-    pub bpfo: f64,
-    /// Inner race.
-    pub bpfi: f64,
-    /// Spin of a rolling element; a defect strikes both races, at twice this.
-    pub bsf: f64,
-}
-
-impl BearingGeometry {
-    /// # Errors
-    /// Dimensions that are not above zero.
-    pub fn fault_frequencies(&self, shaft: f64) -> Result<FaultFrequencies> {
-        positive("the element diameter", self.element_diameter)?;
-        positive("the pitch diameter", self.pitch_diameter)?;
-        let n = f64::from(self.rolling_elements);
-        let r = self.element_diameter / self.pitch_diameter * self.contact_angle.to_radians().cos();
-        Ok(FaultFrequencies {
-            ftf: shaft / 2.0 * (1.0 - r),
-            bpfo: shaft * n / 2.0 * (1.0 - r),
-            bpfi: shaft * n / 2.0 * (1.0 + r),
-            bsf: shaft * self.pitch_diameter / (2.0 * self.element_diameter) * (1.0 - r * r),
-        })
-    }
-}
 
 /// Machine class of ISO 10816-1:1995.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
