@@ -15,7 +15,7 @@ use models::service::supervisor::Supervisor;
 use models::time::Timestamp;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub mod bench;
@@ -76,11 +76,13 @@ pub async fn run(
         }),
     )));
     let (silence, (restored_to, restored)) = (CancellationToken::new(), watch::channel(false));
+    let (wills_to, wills) = oneshot::channel();
     let keeper = Keeper {
         hub: hub.clone(),
         pool: pool.clone(),
         door: config.door.clone(),
         restored: restored_to,
+        wills: wills_to,
         shutdown: shutdown.clone(),
         silence: silence.clone(),
         patience: config.stop_within(),
@@ -122,6 +124,10 @@ pub async fn run(
             foreign::run(broker, door.clone(), outlets.clone(), shutdown.clone()),
         );
     }
+    supervisor.spawn(
+        "wills",
+        front_door::session::will::after_restart(door.clone(), wills),
+    );
     supervisor.spawn("late births", let_time_pass(door.clone(), shutdown.clone()));
     supervisor.spawn("listener", listener::run(door, listener, None, admission));
     let every = Duration::from_secs(config.revocation_check_s);

@@ -228,14 +228,14 @@ async fn a_quota_slows_down_and_says_so() {
         publish.payload = payload.into();
         client.send(v5::Packet::Publish(publish)).await;
     }
-    let (mut answered, mut reason, mut told, mut second) = (0, None, None, None);
+    let (mut answered, mut said, mut told, mut second) = (0, None, None, None);
     while answered < 2 {
         match client.next().await {
             Some(v5::Packet::PubAck(ack)) => {
                 answered += 1;
                 assert_eq!((ack.pkid, ack.reason), (answered, v5::PubAckReason::Success));
                 if answered == 1 {
-                    reason = ack.properties.and_then(|properties| properties.reason_string);
+                    said = ack.properties;
                     let mut late = Client5::open(service.address).await;
                     second = Some(connect(&mut late, "late").await);
                 }
@@ -246,7 +246,16 @@ async fn a_quota_slows_down_and_says_so() {
     }
     let took = started.elapsed();
     assert!(took >= std::time::Duration::from_millis(2500), "{took:?}");
-    let reason = reason.expect("the acknowledgement says it");
+    let said = said.expect("the acknowledgement says it");
+    let reason = said.reason_string.unwrap();
+    let fields: std::collections::HashMap<String, String> = said.user_properties.into_iter().collect();
+    assert_eq!((&*fields["limit"], &*fields["limit_per_s"]), ("readings", "20"));
+    assert!(
+        reason.contains(&fields["until"]),
+        "the sentence and the property say the same: {reason}, {fields:?}"
+    );
+    let left: f64 = fields["retry_after_s"].parse().unwrap();
+    assert!((2.0..=3.5).contains(&left), "{fields:?}");
     assert!(
         reason.contains("20 readings a second") && reason.contains("until"),
         "{reason}"
@@ -260,7 +269,9 @@ async fn a_quota_slows_down_and_says_so() {
     );
     let left = told["retry_after_s"].as_f64().unwrap();
     assert!((2.5..=3.5).contains(&left), "{told}");
-    let late = second.unwrap().properties.unwrap().reason_string;
+    let late = second.unwrap().properties.unwrap();
+    assert!(late.user_properties.iter().any(|(name, _)| name == "until"));
+    let late = late.reason_string;
     assert!(
         late.is_some_and(|reason| reason.contains("slowed down")),
         "CONNACK says it"

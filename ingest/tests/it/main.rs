@@ -20,6 +20,7 @@ mod mqtt5;
 mod mqtt_conformance;
 mod outage;
 mod proxy;
+mod publishers;
 mod restart;
 mod rumqttd;
 mod sequence;

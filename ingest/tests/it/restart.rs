@@ -17,7 +17,7 @@ const CONNECTED: &str = "SELECT count(*) FROM mqtt_session WHERE expires_at IS N
 const QUEUED: &str = "SELECT count(*) FROM mqtt_queued";
 
 /// Connects with clean session = 0; returns whether there was a session.
-async fn back(service: &Service, user: &str, id: &str) -> (Client, bool) {
+pub async fn back(service: &Service, user: &str, id: &str) -> (Client, bool) {
     let mut connect = v4::Connect::new(id);
     connect.set_login(format!("acme/{user}"), user);
     connect.clean_session = false;
@@ -36,12 +36,12 @@ async fn back_as(service: &Service, connect: v4::Connect) -> (Client, bool) {
     }
 }
 
-async fn ack(client: &mut Client, id: u16) {
+pub async fn ack(client: &mut Client, id: u16) {
     client.send(v4::Packet::PubAck(v4::PubAck::new(id))).await;
 }
 
 /// Two lines, and somebody who may send them commands.
-async fn plant(change: impl FnOnce(&mut ingest::config::Config)) -> Service {
+pub async fn plant(change: impl FnOnce(&mut ingest::config::Config)) -> Service {
     let service = start(change).await;
     service.gateway("line-1").await;
     service.gateway("line-2").await;
@@ -57,14 +57,14 @@ async fn plant(change: impl FnOnce(&mut ingest::config::Config)) -> Service {
 }
 
 /// A session of `line-1` that waits for commands, without its connection.
-async fn absent(service: &Service) {
+pub async fn absent(service: &Service) {
     let (mut line, _) = back(service, "line-1", "line").await;
     line.subscribe_as(&[("fw/v1/me/command/#", 2)]).await;
     drop(line);
     service.until(CONNECTED, 0).await;
 }
 
-const FIRST: &str = "fw/v1/acme/line-1/command/first";
+pub const FIRST: &str = "fw/v1/acme/line-1/command/first";
 const SECOND: &str = "fw/v1/acme/line-1/command/second";
 
 /// A command that was acknowledged is there after a restart, one of QoS 2 once; so are subscriptions

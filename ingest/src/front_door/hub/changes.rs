@@ -9,6 +9,7 @@ use models::id::TenantId;
 use super::Message;
 use super::outbox::Queued;
 use super::session::Session;
+use super::wills::KeptWill;
 
 /// A message that waits in a session.
 #[derive(Clone, Debug)]
@@ -33,11 +34,15 @@ pub(super) struct Changes {
     pub sessions: BTreeMap<i64, Option<Arc<Session>>>,
     pub queued: BTreeMap<Entry, Waiting>,
     pub retained: BTreeMap<(TenantId, String), Option<Arc<Message>>>,
+    /// Packet identifiers of publishers, by session.
+    pub received: BTreeMap<(i64, u16), Option<TenantId>>,
+    /// By connection.
+    pub wills: BTreeMap<i64, Option<Arc<KeptWill>>>,
 }
 
 impl Changes {
     pub fn len(&self) -> usize {
-        self.sessions.len() + self.queued.len() + self.retained.len()
+        self.sessions.len() + self.queued.len() + self.retained.len() + self.received.len() + self.wills.len()
     }
 
     pub fn put_session(&mut self, session: Arc<Session>) {
@@ -54,6 +59,14 @@ impl Changes {
             .collect();
         for entry in its {
             self.queued.remove(&entry);
+        }
+        let its: Vec<(i64, u16)> = self
+            .received
+            .range((id, 0)..=(id, u16::MAX))
+            .map(|(received, _)| *received)
+            .collect();
+        for received in its {
+            self.received.remove(&received);
         }
     }
 
@@ -84,6 +97,17 @@ impl Changes {
         }
     }
 
+    pub fn put_will(&mut self, connection: i64, will: Arc<KeptWill>) {
+        self.wills.insert(connection, Some(will));
+    }
+
+    /// Of a connection that is never there again: one that was not written needs no taking away.
+    pub fn drop_will(&mut self, connection: i64) {
+        if !matches!(self.wills.remove(&connection), Some(Some(_))) {
+            self.wills.insert(connection, None);
+        }
+    }
+
     /// Each change alone, in the order in which they can be written.
     pub fn apart(self) -> Vec<Self> {
         let (drops, puts): (Vec<_>, Vec<_>) = self
@@ -102,7 +126,20 @@ impl Changes {
             retained: BTreeMap::from([one]),
             ..Self::default()
         });
-        sessions.chain(queued).chain(retained).collect()
+        let received = self.received.into_iter().map(|one| Self {
+            received: BTreeMap::from([one]),
+            ..Self::default()
+        });
+        let wills = self.wills.into_iter().map(|one| Self {
+            wills: BTreeMap::from([one]),
+            ..Self::default()
+        });
+        sessions
+            .chain(queued)
+            .chain(retained)
+            .chain(received)
+            .chain(wills)
+            .collect()
     }
 }
 

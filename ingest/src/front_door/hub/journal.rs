@@ -18,14 +18,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use models::db::mqtt;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use sqlx::PgPool;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
 use super::changes::Changes;
 use super::rows::Rows;
+use super::wills::KeptWill;
 
 /// Between two tries while the database is away.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -48,6 +49,8 @@ struct Noted {
 #[derive(Default)]
 struct Shared {
     noted: Mutex<Noted>,
+    /// Held for reading by whoever notes several changes that belong together.
+    together: RwLock<()>,
     news: Notify,
 }
 
@@ -80,6 +83,11 @@ impl Journal {
         }
     }
 
+    /// What is noted while this is held is committed in one transaction.
+    pub(super) fn together(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        self.0.as_ref().map(|shared| shared.together.read())
+    }
+
     /// Calls `done` when everything that was noted before is committed, or never will be.
     pub(super) fn then(&self, done: impl FnOnce(bool) + Send + 'static) {
         let Some(shared) = &self.0 else { return done(true) };
@@ -98,6 +106,7 @@ impl Journal {
         let Some(shared) = &self.0 else {
             return Default::default();
         };
+        let _nobody = shared.together.write();
         let mut noted = shared.noted.lock();
         noted.closed |= close;
         (
@@ -136,6 +145,8 @@ pub(crate) struct Keeper {
     pub door: String,
     /// Told when everything is back.
     pub restored: watch::Sender<bool>,
+    /// Gets the wills of those who were connected.
+    pub wills: oneshot::Sender<Vec<KeptWill>>,
     pub shutdown: CancellationToken,
     /// Cancelled when the last connection is gone: nothing more will be noted.
     pub silence: CancellationToken,
@@ -146,12 +157,15 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(mut self) -> anyhow::Result<()> {
         let journal = self.hub.journal().clone();
-        let Some(epoch) = self.restore().await else {
+        let Some((epoch, wills)) = self.restore().await else {
             journal.close();
             return Ok(());
         };
+        // Whoever waited for them may have stopped; then they stay for the next start.
+        let to = std::mem::replace(&mut self.wills, oneshot::channel().0);
+        to.send(wills).unwrap_or_default();
         loop {
             let last = tokio::select! {
                 biased;
@@ -176,7 +190,7 @@ impl Keeper {
     }
 
     /// Tries until the database answers. `None` = the service stops before.
-    async fn restore(&self) -> Option<i64> {
+    async fn restore(&self) -> Option<(i64, Vec<KeptWill>)> {
         loop {
             let loading = async {
                 let mut transaction = self.pool.begin().await?;
@@ -193,11 +207,12 @@ impl Keeper {
                             sessions = kept.sessions.len(),
                             queued = kept.queued.len(),
                             retained = kept.retained.len(),
+                            wills = kept.wills.len(),
                             "MQTT sessions are back"
                         );
-                        self.hub.restore(kept);
+                        let wills = self.hub.restore(kept);
                         self.restored.send_replace(true);
-                        return Some(epoch);
+                        return Some((epoch, wills));
                     }
                     Ok(Err(error)) => {
                         tracing::warn!(%error, "MQTT sessions can't be read: no gateway is let in yet");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::journal::Journal;
 use super::outbox::{Full, Queued};
-use super::{Hub, Message, Session, Space, Subscription};
+use super::{Hub, Message, NotTaken, Session, Space, Subscription, Taken};
 
 impl Hub {
     pub(super) fn journal(&self) -> &Journal {
@@ -83,6 +83,66 @@ impl Hub {
                 });
             }
         });
+    }
+
+    /// A publisher's QoS 2 message was taken: its PUBREC is said when its packet identifier is
+    /// committed, so that it isn't taken a second time after a restart. `then` hears whether it is.
+    /// False = there is nothing to wait for, and nobody is told.
+    pub fn taken(
+        &self,
+        session: &Arc<Session>,
+        packet_id: u16,
+        then: impl FnOnce(bool) + Send + 'static,
+    ) -> bool {
+        let noted = self.note_received(session, packet_id, true);
+        if noted {
+            self.then(then);
+        }
+        noted
+    }
+
+    /// The PUBREL of a publisher came: its PUBCOMP is said when that is committed. False = it may be
+    /// said now.
+    pub fn released(&self, session: &Arc<Session>, packet_id: u16) -> bool {
+        let noted = self.note_received(session, packet_id, false);
+        if noted {
+            let session = session.clone();
+            // Where it can't be kept, nothing of the session is.
+            self.then(move |_| session.tell(|state| state.completions.push(packet_id)));
+        }
+        noted
+    }
+
+    /// Publishes a message of QoS 2 and notes its packet identifier, both or neither in the journal.
+    ///
+    /// # Errors
+    /// As [`Hub::publish`].
+    pub fn publish_once(
+        &self,
+        space: Space,
+        message: &Arc<Message>,
+        from: &Arc<Session>,
+        packet_id: u16,
+    ) -> Result<Taken, NotTaken> {
+        let _both = self.0.journal.together();
+        let mut taken = self.publish(space, message, true)?;
+        taken.noted = self.note_received(from, packet_id, true);
+        Ok(taken)
+    }
+
+    /// True = it was noted, because the session outlives the process.
+    fn note_received(&self, session: &Session, packet_id: u16, taken: bool) -> bool {
+        let Some((tenant, _)) = session.key.home() else {
+            return false;
+        };
+        let kept = self.0.journal.is_kept() && session.with(|state| state.persistent && !state.over);
+        if kept {
+            self.0.journal.note(|changes| {
+                let tenant = taken.then_some(tenant);
+                changes.received.insert((session.id as i64, packet_id), tenant);
+            });
+        }
+        kept
     }
 
     /// Calls `done` when everything that was noted so far is committed, or never will be.

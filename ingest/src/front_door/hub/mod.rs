@@ -9,6 +9,7 @@
 //! | `retained` | the last message of a topic |
 //! | `journal`, `changes`, `rows` | what must outlive the process, in the database |
 //! | `keeping` | what is noted there |
+//! | `wills` | what is said of those who don't come back after a kill |
 //!
 //! Each tenant is a space of its own: no topic, filter or client id of one means anything in another
 //! one. Publishing puts a message into the outboxes of those whose subscriptions it matches; each
@@ -51,12 +52,13 @@ pub mod retained;
 mod rows;
 pub mod session;
 pub mod tree;
+pub mod wills;
 
 use journal::Journal;
 use outbox::{Full, Outbox};
 use retained::Retained;
 use session::Connection;
-pub use session::{Key, Session, Space, Subscription};
+pub use session::{Key, Received, Session, Space, Subscription};
 use tree::{Entry, Tree};
 
 /// A message that was published.
@@ -138,6 +140,8 @@ struct Shared {
     connections: AtomicUsize,
     next: AtomicUsize,
     journal: Journal,
+    /// Wills of before a restart whose clients are not back, by their old connections.
+    wills: Mutex<HashMap<Key, i64>>,
 }
 
 #[derive(Clone, Debug)]
@@ -184,6 +188,8 @@ pub struct Taken {
     pub sessions: usize,
     /// It was noted in the journal: ask by [`Hub::then`] when it is committed.
     pub kept: bool,
+    /// Its packet identifier was.
+    pub noted: bool,
 }
 
 impl Hub {
@@ -199,6 +205,7 @@ impl Hub {
             connections: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
             journal,
+            wills: Mutex::default(),
         }))
     }
 
@@ -239,6 +246,7 @@ impl Hub {
     /// ([MQTT-3.1.4-3]); another gateway's with the same client id is another client.
     pub fn register(&self, key: Key, credential: Option<CredentialId>, clean: bool) -> Registered {
         let number = self.number();
+        self.is_back(&key);
         let space = self.space(key.space);
         let mut inner = space.lock();
         let name = (key.owner, key.client_id.clone());
@@ -275,8 +283,11 @@ impl Hub {
             state.goodbye = None;
             state.watermarks.clear();
             state.releases.clear();
-            // What was not committed when the connection broke is sent again.
-            state.unreleased.retain(|_, committed| *committed);
+            state.completions.clear();
+            // What the writer had not committed when the connection broke is sent again.
+            state
+                .unreleased
+                .retain(|_, received| *received != Received::Writing);
         });
         session.turned.notify_waiters();
         Registered {
@@ -372,6 +383,7 @@ impl Hub {
             state.outbox.offline();
             state.goodbye = None;
             state.releases.clear();
+            state.completions.clear();
             state.keep = keep;
             self.note_session(session, state.persistent, state.persistent);
         });
@@ -536,7 +548,7 @@ impl Hub {
         }
         let mut taken = Taken {
             sessions: targets.len(),
-            kept: false,
+            ..Taken::default()
         };
         if message.retain {
             let before = inner.retained.is_kept(&message.topic);

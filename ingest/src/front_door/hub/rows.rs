@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use models::db::mqtt::{self, Kept, QueuedRow, RetainedRow, SessionRow};
+use models::db::mqtt::{self, Kept, QueuedRow, ReceivedRow, RetainedRow, SessionRow, WillRow};
 use models::id::TenantId;
 use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,8 @@ use sqlx::PgConnection;
 
 use super::changes::{Changes, Entry, Waiting};
 use super::outbox::{Outbox, Queued};
-use super::session::{Key, Session, Space, Subscription};
+use super::session::{Key, Received, Session, Space, Subscription};
+use super::wills::KeptWill;
 use super::{Hub, Message, tree};
 use crate::front_door::packet::Properties;
 
@@ -100,6 +101,10 @@ pub(super) struct Rows {
     drop_queued: Vec<Entry>,
     drop_retained: Vec<(TenantId, String)>,
     put_retained: Vec<RetainedRow>,
+    drop_received: Vec<(i64, i32)>,
+    put_received: Vec<ReceivedRow>,
+    drop_wills: Vec<i64>,
+    put_wills: Vec<WillRow>,
 }
 
 impl Rows {
@@ -130,6 +135,23 @@ impl Rows {
                 None => rows.drop_retained.push(topic.clone()),
             }
         }
+        for (&(session_id, packet_id), tenant) in &changes.received {
+            let packet_id = packet_id.into();
+            match *tenant {
+                Some(tenant_id) => rows.put_received.push(ReceivedRow {
+                    session_id,
+                    packet_id,
+                    tenant_id,
+                }),
+                None => rows.drop_received.push((session_id, packet_id)),
+            }
+        }
+        for (connection, will) in &changes.wills {
+            match will {
+                Some(will) => rows.put_wills.push(will.row()),
+                None => rows.drop_wills.push(*connection),
+            }
+        }
         rows
     }
 
@@ -156,6 +178,18 @@ impl Rows {
         for rows in self.put_retained.chunks(AT_ONCE) {
             mqtt::put_retained(connection, door, rows).await?;
         }
+        for rows in self.drop_received.chunks(AT_ONCE) {
+            mqtt::drop_received(connection, door, rows).await?;
+        }
+        for rows in self.put_received.chunks(AT_ONCE) {
+            mqtt::put_received(connection, door, rows).await?;
+        }
+        for rows in self.drop_wills.chunks(AT_ONCE) {
+            mqtt::drop_wills(connection, door, rows).await?;
+        }
+        for rows in self.put_wills.chunks(AT_ONCE) {
+            mqtt::put_wills(connection, door, rows).await?;
+        }
         Ok(())
     }
 }
@@ -168,10 +202,12 @@ fn about(value: Value, topic: &str) -> About {
 }
 
 impl Hub {
-    /// Puts back what was kept. Before any client of a tenant is let in.
-    pub(crate) fn restore(&self, kept: Kept) {
+    /// Puts back what was kept. Before any client of a tenant is let in. Returns the wills of those who
+    /// were connected.
+    pub(crate) fn restore(&self, kept: Kept) -> Vec<KeptWill> {
         let numbers = kept.sessions.iter().map(|row| row.id);
         let numbers = numbers.chain(kept.queued.iter().map(|row| row.entry));
+        let numbers = numbers.chain(kept.wills.iter().map(|row| row.connection));
         self.number_from(numbers.max().unwrap_or(0));
         let sessions: HashMap<i64, Arc<Session>> = kept
             .sessions
@@ -181,6 +217,13 @@ impl Hub {
         for row in kept.queued {
             if let Some(session) = sessions.get(&row.session_id) {
                 restore_queued(session, row);
+            }
+        }
+        for row in kept.received {
+            if let (Some(session), Ok(packet_id)) =
+                (sessions.get(&row.session_id), u16::try_from(row.packet_id))
+            {
+                session.with(|state| state.unreleased.insert(packet_id, Received::Done));
             }
         }
         let now = Timestamp::now();
@@ -203,6 +246,7 @@ impl Hub {
                 );
             }
         }
+        self.restore_wills(kept.wills)
     }
 
     fn restore_session(&self, row: SessionRow) -> Option<Arc<Session>> {

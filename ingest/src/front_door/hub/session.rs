@@ -74,10 +74,21 @@ pub(super) struct Connection {
     pub credential: Option<CredentialId>,
 }
 
+/// How far a publisher's QoS 2 message is, between its first PUBLISH and its PUBREL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// On its way to the writer.
+    Writing,
+    /// Taken; its packet identifier is on its way to the journal.
+    Noting,
+    /// PUBREC may be said, as often as it is asked for.
+    Done,
+}
+
 #[derive(Debug)]
 pub struct State {
-    /// QoS 2 packet ids between their first PUBLISH and their PUBREL; true = committed.
-    pub unreleased: HashMap<u16, bool>,
+    /// By packet identifier.
+    pub unreleased: HashMap<u16, Received>,
     pub subscriptions: BTreeMap<String, Arc<Subscription>>,
     pub outbox: Outbox,
     /// Newest watermark of each topic and epoch that was not said yet: a slow reader gets fewer of
@@ -85,6 +96,8 @@ pub struct State {
     pub watermarks: BTreeMap<(String, u64), u64>,
     /// PUBRELs that may be said now.
     pub releases: Vec<u16>,
+    /// PUBCOMPs that may be said now.
+    pub completions: Vec<u16>,
     pub(super) goodbye: Option<Goodbye>,
     pub(super) connection: Option<Connection>,
     /// When it ends, while there is no connection.
@@ -126,6 +139,7 @@ impl Session {
                 outbox,
                 watermarks: BTreeMap::new(),
                 releases: Vec::new(),
+                completions: Vec::new(),
                 goodbye: None,
                 connection: None,
                 ends_at: None,

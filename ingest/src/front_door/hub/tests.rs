@@ -78,9 +78,10 @@ fn a_kept_session_remembers_what_was_committed_and_what_it_subscribed_to() {
     let hub = Hub::default();
     let first = hub.register(key(1, "c"), None, false);
     hub.subscribe(&first.session, subscription("t", 1));
-    first
-        .session
-        .with(|state| state.unreleased.extend([(1, true), (2, false)]));
+    first.session.with(|state| {
+        let ids = [(1, Received::Done), (2, Received::Writing), (3, Received::Noting)];
+        state.unreleased.extend(ids);
+    });
     hub.unregister(&first, MINUTE, NOT);
     hub.publish(Space::Anonymous, &message("t", "1", 1), true)
         .unwrap();
@@ -90,7 +91,7 @@ fn a_kept_session_remembers_what_was_committed_and_what_it_subscribed_to() {
     assert!(second.session_present);
     assert_eq!(
         second.session.with(|state| state.unreleased.clone()),
-        HashMap::from([(1, true)])
+        HashMap::from([(1, Received::Done), (3, Received::Noting)])
     );
     assert_eq!(got(&second.session), [("t".to_owned(), 1, false)]);
     let clean = hub.register(key(1, "c"), None, true);

@@ -244,8 +244,23 @@ pub struct Accepted {
     pub session_expiry: Option<u32>,
     /// When the client gave none.
     pub client_id: Option<String>,
-    /// A sentence for people.
-    pub reason: Option<String>,
+    pub reason: Option<Said>,
+}
+
+/// A sentence for people, and the same as user properties for programs (5.0 only).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    pub text: String,
+    pub user: Vec<(String, String)>,
+}
+
+impl<T: Into<String>> From<T> for Said {
+    fn from(text: T) -> Self {
+        Self {
+            text: text.into(),
+            user: Vec::new(),
+        }
+    }
 }
 
 /// What we say.
@@ -253,8 +268,8 @@ pub struct Accepted {
 pub enum ToClient {
     Accepted(Box<Accepted>),
     Refused(ConnectRefusal, Option<String>),
-    PubAck(u16, PublishAnswer, Option<String>),
-    PubRec(u16, PublishAnswer, Option<String>),
+    PubAck(u16, PublishAnswer, Option<Said>),
+    PubRec(u16, PublishAnswer, Option<Said>),
     PubRel { packet_id: u16, known: bool },
     PubComp { packet_id: u16, known: bool },
     SubAck(u16, Vec<SubscribeAnswer>),

@@ -95,6 +95,10 @@ fn to_v4(packet: ToClient) -> Option<v4::Packet> {
 }
 
 fn accepted_v5(accepted: Accepted) -> v5::ConnAckProperties {
+    let (reason_string, user_properties) = match accepted.reason {
+        Some(said) => (Some(said.text), said.user),
+        None => (None, Vec::new()),
+    };
     v5::ConnAckProperties {
         session_expiry_interval: accepted.session_expiry,
         receive_max: Some(accepted.receive_max),
@@ -103,8 +107,8 @@ fn accepted_v5(accepted: Accepted) -> v5::ConnAckProperties {
         max_packet_size: Some(accepted.max_packet),
         assigned_client_identifier: accepted.client_id,
         topic_alias_max: Some(accepted.alias_max),
-        reason_string: accepted.reason,
-        user_properties: Vec::new(),
+        reason_string,
+        user_properties,
         wildcard_subscription_available: None,
         subscription_identifiers_available: None,
         shared_subscription_available: None,
@@ -122,7 +126,7 @@ fn reason_only(reason: String) -> v5::ConnAckProperties {
         max_packet_size: None,
         topic_alias_max: None,
         ..accepted_v5(Accepted {
-            reason: Some(reason),
+            reason: Some(reason.into()),
             ..Accepted::default()
         })
     }
@@ -175,9 +179,9 @@ fn to_v5(packet: ToClient) -> v5::Packet {
             })
         }
         ToClient::PubAck(packet_id, answer, reason) => {
-            let properties = reason.map(|reason| v5::PubAckProperties {
-                reason_string: Some(reason),
-                user_properties: Vec::new(),
+            let properties = reason.map(|said| v5::PubAckProperties {
+                reason_string: Some(said.text),
+                user_properties: said.user,
             });
             let mut ack = v5::PubAck::new(packet_id, properties);
             ack.reason = match answer {
@@ -189,9 +193,9 @@ fn to_v5(packet: ToClient) -> v5::Packet {
             Packet::PubAck(ack)
         }
         ToClient::PubRec(packet_id, answer, reason) => {
-            let properties = reason.map(|reason| v5::PubRecProperties {
-                reason_string: Some(reason),
-                user_properties: Vec::new(),
+            let properties = reason.map(|said| v5::PubRecProperties {
+                reason_string: Some(said.text),
+                user_properties: said.user,
             });
             let mut received = v5::PubRec::new(packet_id, properties);
             received.reason = match answer {

@@ -141,12 +141,19 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         if let Some(why) = session.goodbye(self.registered.number) {
             return Err(told(why));
         }
-        let (watermarks, releases) = session.with(|state| {
+        let (watermarks, releases, completions) = session.with(|state| {
             (
                 std::mem::take(&mut state.watermarks),
                 std::mem::take(&mut state.releases),
+                std::mem::take(&mut state.completions),
             )
         });
+        for packet_id in completions {
+            self.say(ToClient::PubComp {
+                packet_id,
+                known: true,
+            });
+        }
         for packet_id in releases {
             self.say(ToClient::PubRel {
                 packet_id,

@@ -26,7 +26,7 @@ use super::Door;
 use super::acl::{self, Identity};
 use super::hub::{Key, Message, Registered};
 use super::limits::Place;
-use super::packet::{self, Accepted, Goodbye, PublishAnswer, ToClient, Version};
+use super::packet::{self, Accepted, Goodbye, PublishAnswer, Said, ToClient, Version};
 use crate::metrics;
 use crate::writer::Outcome;
 
@@ -34,7 +34,7 @@ mod down;
 mod open;
 mod publish;
 mod serve;
-mod will;
+pub(crate) mod will;
 
 /// What is known of a connection before its first packet.
 #[derive(Clone, Debug)]
@@ -63,7 +63,9 @@ struct Pending {
     number: u64,
     packet_id: u16,
     qos: u8,
-    answer: Option<(PublishAnswer, Option<String>)>,
+    answer: Option<(PublishAnswer, Option<Said>)>,
+    /// The journal knows its packet identifier, where it has to.
+    noted: bool,
     /// Told to subscribers once it is committed.
     echo: Option<Arc<Message>>,
 }
@@ -72,7 +74,7 @@ struct Pending {
 #[derive(Clone, Debug)]
 struct Held {
     until: Instant,
-    reason: String,
+    reason: Said,
 }
 
 struct Session<S> {
@@ -182,6 +184,15 @@ where
         identity,
         door: door.clone(),
     };
+    if let Some(will) = &connect.will {
+        will::keep(
+            &door,
+            &session.identity,
+            &session.registered,
+            will,
+            session.keep_alive,
+        );
+    }
     session.say(ToClient::Accepted(Box::new(Accepted {
         session_present: session.registered.session_present,
         receive_max: limits.in_flight,

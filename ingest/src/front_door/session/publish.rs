@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout};
 use super::{End, Held, Pending, Session, told};
 use crate::codec::{Decoded, Format};
 use crate::front_door::acl::{self, Denied, Destination};
-use crate::front_door::hub::{Message, NotTaken, Taken};
-use crate::front_door::packet::{Goodbye, Publish, PublishAnswer, Version};
+use crate::front_door::hub::{Message, NotTaken, Received, Taken};
+use crate::front_door::packet::{Goodbye, Publish, PublishAnswer, Said, Version};
 use crate::front_door::quota::Wait;
 use crate::metrics;
 use crate::registry::Gateway;
@@ -35,12 +35,20 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
                 )
             });
             match seen {
-                // Committed before: say so again. In flight: its answer will come.
-                Some(true) => {
+                // Committed before: say so again.
+                Some(Received::Done) => {
                     self.pend_answered(&publish, PublishAnswer::Success, None);
                     return Ok(());
                 }
-                Some(false) => return Ok(()),
+                // In flight: its answer will come, unless it was for a connection that is gone.
+                Some(stage) => {
+                    let id = publish.packet_id;
+                    let here = self.pending.iter().any(|one| one.qos == 2 && one.packet_id == id);
+                    if stage == Received::Noting && !here {
+                        self.pend_until_kept(&publish, true);
+                    }
+                    return Ok(());
+                }
                 None if self.version == Version::V5
                     && open >= usize::from(self.door.config.limits.in_flight) =>
                 {
@@ -82,12 +90,13 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         Ok(())
     }
 
-    fn pend_answered(&mut self, publish: &Publish, answer: PublishAnswer, reason: Option<String>) {
+    fn pend_answered(&mut self, publish: &Publish, answer: PublishAnswer, reason: Option<Said>) {
         self.pend(Pending {
             number: self.next_number,
             packet_id: publish.packet_id,
             qos: publish.qos,
             answer: Some((answer, reason)),
+            noted: true,
             echo: None,
         });
         self.answer();
@@ -102,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         match (self.version, publish.qos) {
             (Version::V5, 0) => Ok(()),
             (Version::V5, _) => {
-                self.pend_answered(publish, PublishAnswer::NotAuthorized, Some(sentence));
+                self.pend_answered(publish, PublishAnswer::NotAuthorized, Some(sentence.into()));
                 Ok(())
             }
             // [MQTT-3.3.5-2]: 3.1.1 has no word for no.
@@ -131,8 +140,16 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         let message = self.message(name, &publish, true);
         let space = self.identity.space;
         let mut deadline = None;
+        let session = self.registered.session.clone();
         let taken = loop {
-            match self.door.hub.publish(space, &message, publish.qos > 0) {
+            let publishing = match publish.qos {
+                2 => self
+                    .door
+                    .hub
+                    .publish_once(space, &message, &session, publish.packet_id),
+                qos => self.door.hub.publish(space, &message, qos > 0),
+            };
+            match publishing {
                 Ok(taken) => break Ok(taken),
                 Err(NotTaken::Kept) => break Err("as much waits in this tenant's sessions as may be kept"),
                 Err(NotTaken::Retained) => break Err("there is no room for another retained message"),
@@ -160,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         tracing::warn!(who = %self.identity, topic = message.topic, sentence, "publish refused");
         match self.version {
             Version::V5 => {
-                self.pend_answered(&publish, PublishAnswer::QuotaExceeded, Some(sentence.to_owned()));
+                self.pend_answered(&publish, PublishAnswer::QuotaExceeded, Some(sentence.into()));
                 Ok(())
             }
             // Not acknowledged, so not lost: the client will send it again.
@@ -171,24 +188,38 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
     /// What waits for a client that may be away is committed before it is acknowledged.
     fn taken(&mut self, publish: &Publish, taken: Taken) {
         if publish.qos == 2 {
-            let (id, committed) = (publish.packet_id, !taken.kept);
-            self.registered
-                .session
-                .with(|state| state.unreleased.insert(id, committed));
+            let stage = if taken.kept || taken.noted {
+                Received::Noting
+            } else {
+                Received::Done
+            };
+            self.receive(publish.packet_id, stage);
         }
-        if publish.qos == 0 || !taken.kept {
+        if publish.qos == 0 || !(taken.kept || taken.noted) {
             return self.pend_answered(publish, PublishAnswer::Success, None);
         }
+        self.pend_until_kept(publish, taken.kept);
+    }
+
+    fn receive(&self, packet_id: u16, stage: Received) {
+        let session = &self.registered.session;
+        session.with(|state| state.unreleased.insert(packet_id, stage));
+    }
+
+    /// Answers when what was noted so far is committed. `must`: and not at all if it never will be.
+    fn pend_until_kept(&mut self, publish: &Publish, must: bool) {
         let number = self.pend(Pending {
             number: self.next_number,
             packet_id: publish.packet_id,
             qos: publish.qos,
             answer: None,
+            noted: true,
             echo: None,
         });
         let to = self.answer_to.clone();
         self.door.hub.then(move |written| {
-            let outcome = if written {
+            // Else only the identifier can't be kept: the message is where it belongs.
+            let outcome = if written || !must {
                 Outcome::Committed
             } else {
                 Outcome::Abandoned
@@ -216,10 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         };
         let received_at = Timestamp::now();
         if publish.qos == 2 {
-            let id = publish.packet_id;
-            self.registered
-                .session
-                .with(|state| state.unreleased.insert(id, false));
+            self.receive(publish.packet_id, Received::Writing);
         }
         // ThingsBoard's topics are the same for every device: nobody may listen to another one's.
         let name = match (&format, acl::full_name(&gateway, &publish.topic)) {
@@ -235,6 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             packet_id: publish.packet_id,
             qos: publish.qos,
             answer: None,
+            noted: publish.qos != 2,
             echo,
         });
         let bytes = publish.payload.len();
@@ -302,10 +331,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             tracing::warn!("a claim code was used by a client that doesn't listen to the answer");
         }
         if publish.qos == 2 {
-            let id = publish.packet_id;
-            self.registered
-                .session
-                .with(|state| state.unreleased.insert(id, true));
+            self.receive(publish.packet_id, Received::Done);
         }
         self.pend_answered(&publish, PublishAnswer::Success, None);
         Ok(())
@@ -322,17 +348,17 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         else {
             return;
         };
-        let Wait { limit, until, .. } = wait;
-        let until = Instant::from_std(until);
-        metrics::quota_wait(limit, until - now);
-        let (reason, at, left_s) = sentence(&wait, now);
+        let until = Instant::from_std(wait.until);
+        metrics::quota_wait(wait.limit, until - now);
+        let slowed = Slowed::by(&wait, now);
+        let reason = slowed.said();
         if self.held_said.is_none_or(|until| until < now) {
-            tracing::warn!(who = %self.identity, reason, "a tenant's quota slows its gateways down");
+            tracing::warn!(who = %self.identity, reason = reason.text, "a tenant's quota slows its gateways down");
             let refusal = Refusal {
                 reason: "quota".to_owned(),
-                detail: reason.clone(),
-                until: Some(at),
-                retry_after_s: Some(left_s),
+                detail: reason.text.clone(),
+                until: Some(slowed.until),
+                retry_after_s: Some(slowed.left_s),
                 ..Refusal::default()
             };
             if let Ok(json) = serde_json::to_vec(&refusal) {
@@ -345,25 +371,57 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
     }
 
     /// What the tenant's quota says at this moment.
-    pub(super) fn quota_now(&self) -> Option<String> {
+    pub(super) fn quota_now(&self) -> Option<Said> {
         let gateway = self.identity.gateway.as_ref()?;
         let now = Instant::now();
         let wait = self.door.quotas.state(gateway.tenant, now.into_std())?;
-        Some(sentence(&wait, now).0)
+        Some(Slowed::by(&wait, now).said())
     }
 
-    pub(super) fn held_reason(&self) -> Option<String> {
+    pub(super) fn held_reason(&self) -> Option<Said> {
         self.held.as_ref().map(|held| held.reason.clone())
     }
 }
 
-/// In words, when it is over by our clock, and in how many seconds.
-fn sentence(wait: &Wait, now: Instant) -> (String, Timestamp, f64) {
-    let left = Instant::from_std(wait.until).saturating_duration_since(now);
-    let until = Timestamp::now().plus_seconds(left.as_secs_f64());
-    let text = format!(
-        "slowed down until {until}: the tenant's limit of {} {} a second is reached; nothing is lost",
-        wait.per_second, wait.limit
-    );
-    (text, until, left.as_secs_f64())
+/// A tenant's quota slows its gateways down.
+struct Slowed {
+    limit: &'static str,
+    per_second: u32,
+    /// By our clock, …
+    until: Timestamp,
+    /// … and how long that is, for whoever's clock is another.
+    left_s: f64,
+}
+
+impl Slowed {
+    fn by(wait: &Wait, now: Instant) -> Self {
+        let left = Instant::from_std(wait.until).saturating_duration_since(now);
+        Self {
+            limit: wait.limit,
+            per_second: wait.per_second,
+            until: Timestamp::now().plus_seconds(left.as_secs_f64()),
+            left_s: left.as_secs_f64(),
+        }
+    }
+
+    fn said(&self) -> Said {
+        let Self {
+            limit,
+            per_second,
+            until,
+            left_s,
+        } = self;
+        let property = |name: &str, value: String| (name.to_owned(), value);
+        Said {
+            text: format!(
+                "slowed down until {until}: the tenant's limit of {per_second} {limit} a second is reached; nothing is lost"
+            ),
+            user: vec![
+                property("limit", (*limit).to_owned()),
+                property("limit_per_s", per_second.to_string()),
+                property("until", until.to_string()),
+                property("retry_after_s", format!("{left_s:.3}")),
+            ],
+        }
+    }
 }

@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
 use super::{End, Pending, Session, told};
+use crate::front_door::hub::Received;
 use crate::front_door::packet::{self, FromClient, Goodbye, PacketError, PublishAnswer, ToClient, Version};
 use crate::metrics;
 use crate::writer::Outcome;
@@ -106,7 +107,11 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             FromClient::PubRel(packet_id) => {
                 let session = &self.registered.session;
                 let known = session.with(|state| state.unreleased.remove(&packet_id).is_some());
-                self.say(ToClient::PubComp { packet_id, known });
+                // The identifier is free for another message from PUBCOMP on: not before the journal
+                // has forgotten it.
+                if !(known && self.door.hub.released(session, packet_id)) {
+                    self.say(ToClient::PubComp { packet_id, known });
+                }
             }
             FromClient::Subscribe {
                 packet_id,
@@ -154,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             Outcome::Committed => (PublishAnswer::Success, None),
             Outcome::DeadLettered => (
                 PublishAnswer::Invalid,
-                Some("kept as a dead letter: fw/v1/me/error says why".to_owned()),
+                Some("kept as a dead letter: fw/v1/me/error says why".into()),
             ),
             Outcome::Abandoned => return Err(told(Goodbye::Error)),
         };
@@ -163,6 +168,18 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             .checked_sub(first)
             .and_then(|i| self.pending.get_mut(i as usize))
         {
+            // A v5 PUBREC that says no ends the exchange: nothing is to be kept of it.
+            let over = self.version == Version::V5 && answer.0 != PublishAnswer::Success;
+            if !pending.noted && !over {
+                pending.noted = true;
+                let (session, to) = (&self.registered.session, self.answer_to.clone());
+                // Where it can't be kept, the readings are stored all the same. There is room: what came
+                // for this publish was taken out just now.
+                let again = move |_| to.try_send((number, outcome)).unwrap_or_default();
+                if self.door.hub.taken(session, pending.packet_id, again) {
+                    return Ok(());
+                }
+            }
             pending.answer = Some(answer);
         }
         self.answer();
@@ -208,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
                         if over {
                             state.unreleased.remove(&packet_id);
                         } else {
-                            state.unreleased.insert(packet_id, true);
+                            state.unreleased.insert(packet_id, Received::Done);
                         }
                     });
                     self.say(ToClient::PubRec(packet_id, answer, reason));
