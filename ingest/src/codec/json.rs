@@ -7,6 +7,7 @@
 //! | `{"ts": …, "values": {"temp": 21.5}}` | the same, ThingsBoard's way |
 //! | an array of those | several moments |
 //! | `21.5`, `true`, `{"value": 21.5, "ts": …, "unit": "Cel", "quality": "suspect"}` | on `…/{device}/{channel}` |
+//! | `{"samples": […], "rate_hz": 20000, …}` | there too: a snapshot of vibration ([`snapshot`]) |
 //!
 //! `ts` is RFC 3339 text, or a number: seconds since 1970, from 10^11 on milliseconds. Text is
 //! never taken for a number: a gateway that sends `"21.5"` or `"21,5"` should be told, not guessed at.
@@ -16,7 +17,7 @@ use models::reading::Quality;
 use models::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Columns, Decoded, MAX_READINGS, Reject, Undecodable};
+use super::{Columns, Decoded, MAX_READINGS, Reject, Undecodable, snapshot};
 
 /// What is read so far.
 #[derive(Default)]
@@ -129,21 +130,14 @@ fn one_value(
         });
         return Ok(());
     };
-    if let Some(key) = object
-        .keys()
-        .find(|key| !["value", "ts", "unit", "quality"].contains(&key.as_str()))
-    {
+    let is_snapshot = object.contains_key("samples");
+    let unknown = |key: &&String| !["value", "ts", "unit", "quality"].contains(&key.as_str());
+    if let Some(key) = object.keys().find(unknown).filter(|_| !is_snapshot) {
         return Err(Undecodable::new(
             "malformed_json",
             format!("{at}/{key}: unknown key; expected value, ts, unit, quality"),
         ));
     }
-    let Some(value) = object.get("value") else {
-        return Err(Undecodable::new(
-            "malformed_json",
-            format!("{at}/value is missing"),
-        ));
-    };
     let unit = match object.get("unit") {
         None | Some(Value::Null) => None,
         Some(Value::String(unit)) => Some(unit.as_str()),
@@ -158,6 +152,15 @@ fn one_value(
         ts,
         quality,
     };
+    if is_snapshot {
+        return snapshot::read(&mut out.columns, &place, object, at);
+    }
+    let Some(value) = object.get("value") else {
+        return Err(Undecodable::new(
+            "malformed_json",
+            format!("{at}/value is missing"),
+        ));
+    };
     reading(out, place, value, || format!("{at}/value"));
     Ok(())
 }
@@ -171,12 +174,12 @@ fn quality_of(value: Option<&Value>, at: &str) -> Result<u8, Undecodable> {
     }
 }
 
-struct Place<'a> {
-    device: &'a str,
-    channel: &'a str,
-    unit: Option<&'a str>,
-    ts: i64,
-    quality: u8,
+pub(super) struct Place<'a> {
+    pub device: &'a str,
+    pub channel: &'a str,
+    pub unit: Option<&'a str>,
+    pub ts: i64,
+    pub quality: u8,
 }
 
 fn reading(out: &mut Out, place: Place<'_>, value: &Value, at: impl Fn() -> String) {
@@ -220,7 +223,7 @@ fn time_of(object: &Map<String, Value>, at: &str, received_at: Timestamp) -> Res
     }
 }
 
-fn wrong_shape(at: &str, expected: &str, got: &Value) -> Undecodable {
+pub(super) fn wrong_shape(at: &str, expected: &str, got: &Value) -> Undecodable {
     let at = if at.is_empty() { "/" } else { at };
     Undecodable::new(
         "malformed_json",

@@ -19,6 +19,7 @@ pub mod mapped;
 pub mod native;
 pub mod route;
 pub mod senml;
+mod snapshot;
 pub mod thingsboard;
 
 pub use columns::Columns;
