@@ -36,6 +36,8 @@ pub struct Facts {
     pub open_steps: Vec<String>,
     /// Numbers of the open tickets that must be done first.
     pub blocked_by: Vec<i32>,
+    /// Number of another open ticket of the same case: a cause has one at most.
+    pub case_ticket: Option<i32>,
     pub parts: Gate,
     /// Every reserved part is posted as used, or given back.
     pub parts_posted: Gate,
@@ -180,21 +182,14 @@ fn missing(from: Status, to: Status, facts: &Facts) -> Vec<Missing> {
                 "reopen.too_late",
                 &format!("it was completed more than {REOPEN_DAYS} days ago: make a new ticket"),
             );
-            list.gate("permit", &facts.permit);
-            list.gate("lockout", &facts.lockout);
-        }
-        Status::InProgress => {
-            list.gate("permit", &facts.permit);
-            list.gate("lockout", &facts.lockout);
-            if !facts.blocked_by.is_empty() {
-                let numbers: Vec<_> = facts
-                    .blocked_by
-                    .iter()
-                    .map(|number| format!("#{number}"))
-                    .collect();
-                list.add("blocked_by", format!("finish {} first", numbers.join(", ")));
+            if let Some(number) = facts.case_ticket {
+                let detail =
+                    format!("#{number} is open for the same cause: go on with that one, or cancel it first");
+                list.add("reopen.other_ticket", detail);
             }
+            list.start(facts);
         }
+        Status::InProgress => list.start(facts),
         Status::OnHold => list.reason(facts, "say what it waits for"),
         Status::Completed => {
             for task in &facts.open_tasks {
@@ -259,6 +254,20 @@ impl List {
     fn gate(&mut self, code: &str, gate: &Gate) {
         if let Gate::Missing(detail) = gate {
             self.add(code, detail.clone());
+        }
+    }
+
+    /// What any work asks for before it goes on.
+    fn start(&mut self, facts: &Facts) {
+        self.gate("permit", &facts.permit);
+        self.gate("lockout", &facts.lockout);
+        if !facts.blocked_by.is_empty() {
+            let numbers: Vec<_> = facts
+                .blocked_by
+                .iter()
+                .map(|number| format!("#{number}"))
+                .collect();
+            self.add("blocked_by", format!("finish {} first", numbers.join(", ")));
         }
     }
 

@@ -14,7 +14,7 @@ use models::asset::AssetStatus;
 use models::db::change::ChangeError;
 use models::db::ticket::{self, Coding, Edit, EditError, Filter};
 use models::db::{auth, overview};
-use models::id::{AssetId, CaseId, FailureModeId, TicketId, UserId};
+use models::id::{AssetId, CaseId, FailureModeId, SiteId, TicketId, UserId};
 use models::people::Skill;
 use models::ticket::{HOLD_CODES, NewTask, Origin, Outcome, Priority, Refusal, Status, Transition};
 use models::time::Timestamp;
@@ -65,6 +65,12 @@ struct TicketQuery {
     /// Only those assigned to the one who asks.
     #[serde(default)]
     mine: bool,
+    assignee_id: Option<UserId>,
+    site_id: Option<SiteId>,
+    /// By comma: `high,critical`. All when left out.
+    priority: Option<String>,
+    /// Only those that are still to be done and due before this moment; now gives those that are overdue.
+    due_before: Option<Timestamp>,
     /// Name of another system, and the id there.
     external_system: Option<String>,
     external_id: Option<String>,
@@ -83,7 +89,7 @@ async fn list(
     let limit = page::limit(query.limit)?;
     let after = page::read_cursor("tickets", query.cursor.as_deref())?;
     let assignee = match (query.mine, tenant.principal.user()) {
-        (false, _) => None,
+        (false, _) => query.assignee_id,
         (true, Some(user)) => Some(user),
         (true, None) => return Err(Problem::query("mine", "a key is nobody's assignee")),
     };
@@ -95,6 +101,9 @@ async fn list(
         assignee,
         external_system: query.external_system,
         external_id: query.external_id,
+        site: query.site_id,
+        priorities: words("priority", query.priority.as_deref())?,
+        due_before: query.due_before,
     };
     let rows = ticket::list(tenant.db(), &filter, after, limit + 1).await?;
     Ok(Json(Page::of(

@@ -122,6 +122,13 @@ pub(super) async fn facts_of(
     .bind(id)
     .fetch_all(&mut *connection)
     .await?;
+    let case_ticket: Option<i32> = sqlx::query_scalar(
+        "SELECT number FROM ticket WHERE case_id = $1 AND id <> $2 AND status NOT IN ('completed', 'closed', 'cancelled')",
+    )
+    .bind(row.case_id)
+    .bind(id)
+    .fetch_optional(&mut *connection)
+    .await?;
     let asked = people::asked(connection, id).await?;
     let (procedures, hanging) = lockout::state(connection, id, row.asset_id).await?;
     let held = permit::held(connection, id).await?;
@@ -151,6 +158,7 @@ pub(super) async fn facts_of(
             })
             .collect(),
         blocked_by,
+        case_ticket,
         parts: parts::gate(connection, id).await?,
         parts_posted: parts::posted_gate(connection, id).await?,
         permit: crate::permit::gate(asked.permit, &held, now),

@@ -24,3 +24,5 @@ pub use task::{TaskEdit, TaskRefusal, TaskResult, add_task, complete_task, edit_
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_offer;

@@ -100,6 +100,11 @@ pub struct Filter {
     pub assignee: Option<UserId>,
     pub external_system: Option<String>,
     pub external_id: Option<String>,
+    pub site: Option<SiteId>,
+    /// Empty = all.
+    pub priorities: Vec<Priority>,
+    /// Still to be done, and due before this moment.
+    pub due_before: Option<Timestamp>,
 }
 
 macro_rules! select {
@@ -129,6 +134,9 @@ pub async fn list(
            AND ($2::uuid IS NULL OR t.asset_id = $2) AND ($3::uuid IS NULL OR t.case_id = $3)
            AND ($4::uuid IS NULL OR t.assignee_id = $4)
            AND ($8::text IS NULL OR t.external_system = $8) AND ($9::text IS NULL OR t.external_id = $9)
+           AND ($10::uuid IS NULL OR s.site_id = $10)
+           AND (cardinality($11::ticket_priority[]) = 0 OR t.priority = ANY ($11))
+           AND ($12::timestamptz IS NULL OR (t.due_at < $12 AND t.status NOT IN ('completed', 'closed', 'cancelled')))
            AND ($5::timestamptz IS NULL OR (t.created_at, t.id) < ($5, $6))
          ORDER BY t.created_at DESC, t.id DESC LIMIT $7"
     ))
@@ -141,6 +149,9 @@ pub async fn list(
     .bind(limit)
     .bind(&filter.external_system)
     .bind(&filter.external_id)
+    .bind(filter.site)
+    .bind(&filter.priorities)
+    .bind(filter.due_before)
     .fetch_all(connection)
     .await
 }
