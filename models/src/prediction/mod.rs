@@ -360,6 +360,16 @@ impl Label {
         !matches!(self, Self::FalseNegative | Self::MissedAfterDismissal)
     }
 
+    /// What a ticket's outcome says of a prediction; `of_another_mode` = it spoke of a failure mode that is
+    /// not the one that was found.
+    #[must_use]
+    pub const fn for_prediction(self, of_another_mode: bool) -> Self {
+        match self {
+            Self::ConfirmedPrevented | Self::ConfirmedFailed if of_another_mode => Self::DifferentFaultFound,
+            label => label,
+        }
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::ConfirmedPrevented => "confirmed_prevented",

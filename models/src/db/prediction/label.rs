@@ -12,7 +12,8 @@ use crate::id::{AssetId, FailureModeId, FailureReportId, ModelVersionId, Predict
 use crate::prediction::{Label, Status, label_by_failure};
 use crate::time::Timestamp;
 
-/// A ticket was closed: every prediction that led to it is labelled by what was found.
+/// A ticket was closed: every prediction that led to it is labelled by what was found. One that spoke of
+/// another failure mode than the one that was found was not confirmed by it: a different fault was found.
 ///
 /// # Errors
 /// When the database does.
@@ -22,15 +23,23 @@ pub async fn label_by_ticket(
     label: Label,
     actor: &str,
 ) -> Result<(), sqlx::Error> {
-    let labelled: Vec<(PredictionId, TenantId)> = sqlx::query_as(
-        "UPDATE prediction p SET label = $2, label_source = 'ticket', row_version = row_version + 1, updated_at = now()
-         WHERE p.ticket_id = $1 RETURNING p.id, p.tenant_id",
+    let followed: Vec<(PredictionId, TenantId, bool)> = sqlx::query_as(
+        "SELECT p.id, p.tenant_id, coalesce(p.failure_mode_id <> t.found_failure_mode_id, false)
+         FROM prediction p JOIN ticket t ON t.id = p.ticket_id WHERE p.ticket_id = $1 ORDER BY p.id FOR UPDATE OF p",
     )
     .bind(ticket)
-    .bind(label.name())
     .fetch_all(&mut *connection)
     .await?;
-    for (id, tenant) in labelled {
+    for (id, tenant, of_another_mode) in followed {
+        let label = label.for_prediction(of_another_mode);
+        sqlx::query(
+            "UPDATE prediction SET label = $2, label_source = 'ticket', row_version = row_version + 1, updated_at = now()
+             WHERE id = $1",
+        )
+        .bind(id)
+        .bind(label.name())
+        .execute(&mut *connection)
+        .await?;
         let detail = json!({ "label": label, "weight": label.weight(), "ticket_id": ticket });
         add_event(connection, tenant, id, "labelled", actor, &detail).await?;
     }

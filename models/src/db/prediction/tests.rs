@@ -177,6 +177,85 @@ async fn scores_revise_one_row_and_its_ticket_labels_it() {
 }
 
 #[tokio::test]
+async fn a_ticket_confirms_only_what_was_predicted() {
+    let database = TestDatabase::new().await;
+    let plant = Plant::new(&database.owner, "one").await;
+    let asset = plant.machine("P-1").await.asset;
+    let (bearing, seal) = (plant.failure_mode("bearing").await, plant.failure_mode("seal").await);
+    let model = model(&database.owner).await;
+    let pool = database.pool(Role::Analytics);
+    let mut ids = Vec::new();
+    for mode in [Some(bearing), Some(seal), None] {
+        let new = Score {
+            tenant: plant.tenant,
+            asset,
+            failure_mode: mode,
+            horizon_h: 720,
+            probability: 0.6,
+            low: 0.4,
+            high: 0.8,
+            rul_h: [None; 3],
+            factors: json!([]),
+            model_version: model,
+            window_end: at(1),
+        };
+        let Scored::Published(id) = take(&pool, &new).await else {
+            panic!("not published")
+        };
+        ids.push(id);
+    }
+    let mut tx = pool.begin().await.unwrap();
+    let new = NewTicket {
+        tenant: plant.tenant,
+        asset,
+        case: None,
+        occurrence: None,
+        failure_mode: Some(seal),
+        origin: Origin::Prediction,
+        origin_key: "one for all".into(),
+        title: "Pump".into(),
+        description: String::new(),
+        priority: Priority::High,
+        due_at: None,
+        repeat_of: None,
+        tasks: vec![],
+    };
+    let ticket = ticket::create(&mut tx, &new, "usr_x").await.unwrap().id();
+    sqlx::query("UPDATE prediction SET status = 'attached', ticket_id = $1")
+        .bind(ticket)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    let found = async |tx: &mut sqlx::PgConnection, mode, label| {
+        sqlx::query("UPDATE ticket SET found_failure_mode_id = $2 WHERE id = $1")
+            .bind(ticket)
+            .bind(mode)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        label_by_ticket(tx, ticket, label, "usr_x").await.unwrap();
+        let mut labels = Vec::new();
+        for id in &ids {
+            labels.push(get(tx, *id).await.unwrap().unwrap().label.unwrap());
+        }
+        labels
+    };
+    // The bearing was about to fail: whoever had feared for the seal was not right by it.
+    assert_eq!(
+        found(&mut tx, Some(bearing), Label::ConfirmedPrevented).await,
+        ["confirmed_prevented", "different_fault_found", "confirmed_prevented"]
+    );
+    assert_eq!(
+        found(&mut tx, Some(seal), Label::ConfirmedFailed).await,
+        ["different_fault_found", "confirmed_failed", "confirmed_failed"]
+    );
+    assert_eq!(found(&mut tx, None, Label::NoFaultFound).await, ["no_fault_found"; 3]);
+    drop(tx);
+    pool.close().await;
+    database.drop_now().await;
+}
+
+#[tokio::test]
 async fn a_failure_after_a_dismissal_is_a_label_too() {
     let database = TestDatabase::new().await;
     let plant = Plant::new(&database.owner, "one").await;
