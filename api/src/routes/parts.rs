@@ -1,12 +1,15 @@
-//! The stock as another system counts it.
+//! The stock as another system counts it, and what the repair of an asset takes.
 
 use axum::Json;
 use axum::response::Response;
-use models::db::parts::{self, PartRow, StockLine};
-use models::id::TicketId;
+use models::db::change::ChangeError;
+use models::db::overview;
+use models::db::parts::{self, BomLine, BomRow, PartRow, StockLine};
+use models::id::{AssetId, TicketId};
 use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sqlx::PgConnection;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -14,12 +17,15 @@ use utoipa_axum::routes;
 use super::Paging;
 use crate::error::Problem;
 use crate::extract::may::{PartsWrite, TicketsRead};
-use crate::extract::{Answer, Command, Query, Tenant};
+use crate::extract::{Answer, Command, Path, Query, Tenant};
 use crate::page::{self, Page};
 use crate::state::App;
 
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(put))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(put))
+        .routes(routes!(bom, put_bom))
 }
 
 /// Parts with what is there, what is reserved, what is left, by part number.
@@ -99,4 +105,68 @@ async fn put(mut command: Command<PartsWrite, Stock>) -> Result<Response, Proble
     command
         .finish(Answer::ok(&StockTaken { taken, tickets_moved })?)
         .await
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Bom {
+    /// By part number.
+    data: Vec<BomRow>,
+}
+
+/// Which parts the repair of an asset takes, by failure mode. A ticket for a mode reserves them when it is
+/// accepted; an open prediction of it sets them aside when they would come too late otherwise.
+#[utoipa::path(get, path = "/v1/assets/{id}/bom", operation_id = "get_bom", tag = "parts",
+    params(("id" = AssetId, Path)), responses((status = 200, body = Bom)),
+    security(("bearer" = ["tickets:read"])))]
+async fn bom(mut tenant: Tenant<TicketsRead>, Path(id): Path<AssetId>) -> Result<Json<Bom>, Problem> {
+    must_see(tenant.db(), id).await?;
+    let data = parts::bom(tenant.db(), id).await?;
+    Ok(Json(Bom { data }))
+}
+
+async fn must_see(db: &mut PgConnection, id: AssetId) -> Result<(), Problem> {
+    overview::asset(db, id)
+        .await?
+        .map(drop)
+        .ok_or_else(Problem::not_found)
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "lines": [{ "part_number": "6308-2RS", "description": "Bearing, drive end", "quantity": 2.0,
+    "unit": "1", "lead_time_days": 14.0 }] }))]
+pub struct PutBom {
+    lines: Vec<BomLine>,
+}
+
+/// Replace an asset's bill of materials. What tickets have reserved stays reserved.
+#[utoipa::path(put, path = "/v1/assets/{id}/bom", operation_id = "put_bom", tag = "parts",
+    params(("id" = AssetId, Path)), request_body = PutBom, responses((status = 200, body = Bom)),
+    security(("bearer" = ["parts:write"])))]
+async fn put_bom(
+    Path(id): Path<AssetId>,
+    mut command: Command<PartsWrite, PutBom>,
+) -> Result<Response, Problem> {
+    must_see(command.db(), id).await?;
+    let (tenant, lines) = (
+        command.principal().tenant,
+        std::mem::take(&mut command.body.lines),
+    );
+    if lines.len() > 1000 {
+        return Err(Problem::field("/lines", "1000 lines at most"));
+    }
+    parts::put_bom(command.db(), tenant, id, &lines)
+        .await
+        .map_err(|error| match error {
+            ChangeError::Refused(refused) => {
+                let (line, field) = refused.place();
+                Problem::field(format!("/lines/{line}/{field}"), refused.to_string())
+            }
+            other => other.into(),
+        })?;
+    command
+        .audit("bom.put", &id.to_string(), &json!({ "lines": lines.len() }))
+        .await?;
+    let data = parts::bom(command.db(), id).await?;
+    command.finish(Answer::ok(&Bom { data })?).await
 }

@@ -500,3 +500,94 @@ async fn parts_are_reserved_posted_and_given_back() {
     ticket.go(&[json!({ "to": "completed" })]).await;
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_bill_of_materials_is_what_repairs_reserve() {
+    let server = Server::start().await;
+    let plant = server.plant("north").await;
+    let token = server.sign_in(&plant.email("admin")).await;
+    let path = format!("/v1/assets/{}/bom", plant.asset);
+    let put = async |lines: Value| {
+        let body = json!({ "lines": lines });
+        server.call(Method::PUT, &path, Some(&token), Some(&body)).await
+    };
+    let line = |part: &str, mode: Value, quantity: f64| json!({ "part_number": part, "failure_mode_id": mode, "quantity": quantity, "lead_time_days": 30.0 });
+    let mode = json!(plant.failure_mode);
+    for (lines, pointer) in [
+        (json!([line(" ", Value::Null, 1.0)]), "/lines/0/part_number"),
+        (
+            json!([line("6308", Value::Null, 1.0), line("seal", mode.clone(), 0.0)]),
+            "/lines/1/quantity",
+        ),
+        (
+            json!([line("6308", mode.clone(), 1.0), line("6308", mode.clone(), 2.0)]),
+            "/lines/1/part_number",
+        ),
+        (
+            json!([line("6308", json!("fmd_0198c4f2a1b27c3d8e4f5a6b7c8d9e0f"), 1.0)]),
+            "/lines/0/failure_mode_id",
+        ),
+    ] {
+        let problem = put(lines).await.refused(422, "invalid-body");
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem:#}");
+    }
+    assert_eq!(
+        server.get(&path, &token).await.expect(200)["data"][0]["part_number"],
+        "6308",
+        "as it was"
+    );
+    // Grease for every repair, a seal for this one only, a belt for none of it.
+    let lines = json!([
+        line("grease", Value::Null, 0.2),
+        line("seal", mode, 1.0),
+        line("seal", Value::Null, 1.0)
+    ]);
+    let bom = put(lines).await.expect(200);
+    let shown: Vec<_> = bom["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["part_number"])
+        .collect();
+    assert_eq!(shown, ["grease", "seal", "seal"]);
+    let body = json!({ "asset_id": plant.asset, "title": "Bearing", "failure_mode_id": plant.failure_mode });
+    let ticket = Mover::new(&server, &token, body).await;
+    ticket.go(&[json!({ "to": "accepted" })]).await;
+    let parts = server
+        .get(&format!("{}/parts", ticket.path), &token)
+        .await
+        .expect(200);
+    let reserved: Vec<_> = parts["reservations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            (
+                one["part_number"].as_str().unwrap(),
+                one["quantity"].as_f64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(reserved, [("grease", 0.2), ("seal", 2.0)]);
+    // An open prediction of the mode sets the same aside, softly.
+    sqlx::query("UPDATE prediction SET status = 'new', probability = 0.9, peak_probability = 0.9, closed_at = NULL WHERE id = $1")
+        .bind(plant.prediction)
+        .execute(&server.database.owner)
+        .await
+        .unwrap();
+    let mut tx = server.database.owner.begin().await.unwrap();
+    models::db::parts::plan_ahead(&mut tx, plant.tenant, Timestamp::now())
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let soft: Vec<(String, f64)> = sqlx::query_as(
+        "SELECT part_number, quantity FROM part_reservation WHERE kind = 'soft' AND status = 'active' ORDER BY part_number",
+    )
+    .fetch_all(&server.database.owner)
+    .await
+    .unwrap();
+    assert_eq!(soft, [("grease".to_owned(), 0.2), ("seal".to_owned(), 2.0)]);
+    put(json!([])).await.expect(200);
+    assert_eq!(server.get(&path, &token).await.expect(200)["data"], json!([]));
+    server.stop().await;
+}
