@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::keys::Empty;
+use super::why::{self, TicketAnswer};
 use super::{FailureModeRef, HistoryEvent, Named};
 use crate::error::Problem;
 use crate::extract::may::{AlarmsAct, AlarmsRead};
@@ -124,6 +125,8 @@ impl From<AlarmView> for Alarm {
 pub struct AlarmDetail {
     #[serde(flatten)]
     alarm: Alarm,
+    /// Whether there is a ticket for it, and why not.
+    dispatch: TicketAnswer,
     /// Oldest first.
     events: Vec<HistoryEvent>,
 }
@@ -186,6 +189,7 @@ async fn list(
 
 async fn detail(db: &mut PgConnection, id: AlarmId) -> Result<AlarmDetail, Problem> {
     let row = alarm::get(db, id).await?.ok_or_else(Problem::not_found)?;
+    let dispatch = why::of_alarm(db, &row).await?;
     let events = alarm::events(db, id).await?;
     let events = events
         .into_iter()
@@ -198,6 +202,7 @@ async fn detail(db: &mut PgConnection, id: AlarmId) -> Result<AlarmDetail, Probl
         .collect();
     Ok(AlarmDetail {
         alarm: row.into(),
+        dispatch,
         events,
     })
 }

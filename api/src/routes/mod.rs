@@ -46,6 +46,7 @@ mod session;
 mod sites;
 mod tickets;
 mod webhooks;
+mod why;
 
 /// Everything under `/v1` and the operator's addresses.
 pub fn all() -> OpenApiRouter<App> {

@@ -19,6 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::keys::Empty;
+use super::why::{self, TicketAnswer};
 use super::{FailureModeRef, HistoryEvent, Named, words};
 use crate::error::Problem;
 use crate::extract::may::{CasesRead, PredictionsAct};
@@ -128,6 +129,8 @@ impl From<PredictionView> for Prediction {
 pub struct PredictionDetail {
     #[serde(flatten)]
     prediction: Prediction,
+    /// Whether there is a ticket for it, and why not.
+    dispatch: TicketAnswer,
     /// Oldest first.
     events: Vec<HistoryEvent>,
 }
@@ -173,6 +176,7 @@ async fn list(
 
 async fn detail(db: &mut PgConnection, id: PredictionId) -> Result<PredictionDetail, Problem> {
     let row = prediction::get(db, id).await?.ok_or_else(Problem::not_found)?;
+    let dispatch = why::of_prediction(db, &row).await?;
     let events = prediction::events(db, id).await?;
     let events = events
         .into_iter()
@@ -185,6 +189,7 @@ async fn detail(db: &mut PgConnection, id: PredictionId) -> Result<PredictionDet
         .collect();
     Ok(PredictionDetail {
         prediction: row.into(),
+        dispatch,
         events,
     })
 }

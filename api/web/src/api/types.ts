@@ -157,8 +157,12 @@ export interface Alarm {
   flap_count: number;
   case_id?: string | null;
   row_version: number;
+  dispatch?: TicketAnswer;
   events?: HistoryEvent[];
 }
+
+/** Whether there is a ticket for it, and why not. */
+export interface TicketAnswer { code: string; reason: string; ticket_id?: string | null; last_word: boolean }
 
 export interface HistoryEvent { at: string; kind: string; actor: string; detail?: Record<string, unknown> }
 
@@ -281,6 +285,7 @@ export interface Plan {
   every_units?: number | null;
   units_to_go?: number | null;
   next_due?: { date?: string | null; low?: string | null; high?: string | null; explanation: string } | null;
+  no_day_because?: string | null;
   open_occurrence?: { id: string; sequence: number; status: string; due_date: string; ticket_id?: string | null } | null;
   enabled: boolean;
   row_version: number;

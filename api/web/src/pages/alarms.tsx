@@ -140,6 +140,7 @@ export function AlarmPage({ params }: { params: Record<string, string> }) {
           <dt>Severity</dt><dd><SeverityTag severity={a.severity} /></dd>
           <dt>State</dt><dd><AlarmState alarm={a} />{a.acked_by && <span class="small muted"> by {who(a.acked_by)}</span>}</dd>
           {a.suppressed_until && <><dt>Set aside until</dt><dd><Time at={a.suppressed_until} zone={zone} />{a.suppression_reason && <span class="small muted">: {a.suppression_reason}</span>}</dd></>}
+          {!a.suppressed_until && a.suppression !== 'none' && a.suppression_reason && <><dt>Silent, because</dt><dd>{a.suppression_reason}</dd></>}
           <dt>Kind</dt><dd>{words(a.rule.kind)}{a.channel && ` of ${a.channel.name}`}</dd>
           <dt>Limit</dt><dd>{alarmValue(a, a.limit_value)}</dd>
           <dt>First value</dt><dd>{alarmValue(a, a.first_value)}</dd>
@@ -149,6 +150,7 @@ export function AlarmPage({ params }: { params: Record<string, string> }) {
           <dt>Active from</dt><dd><Time at={a.active_at} zone={zone} seconds /></dd>
           <dt>Returned to normal</dt><dd><Time at={a.cleared_at} zone={zone} seconds /></dd>
           <dt>Came back</dt><dd>{a.flap_count} times</dd>
+          {a.dispatch && <><dt>Ticket</dt><dd>{a.dispatch.ticket_id && <><a href={`/tickets/${a.dispatch.ticket_id}`}>To the ticket</a><br /></>}<span class="soft small">{a.dispatch.reason}</span></dd></>}
           {a.case_id && <><dt>Case</dt><dd><a href={`/cases/${a.case_id}`}>Open the case</a></dd></>}
         </dl></div></section>
         <section class="card" aria-labelledby="h-ev"><header><h2 id="h-ev">What happened</h2></header><div class="body"><Timeline events={a.events ?? []} zone={zone} /></div></section>

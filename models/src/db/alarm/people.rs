@@ -46,6 +46,8 @@ pub struct AlarmView {
     pub flap_count: i32,
     pub escalation_level: i32,
     pub case_id: Option<CaseId>,
+    /// When dispatch had said its last word on it.
+    pub dispatched_at: Option<Timestamp>,
     pub row_version: i32,
     pub updated_at: Timestamp,
 }
