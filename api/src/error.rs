@@ -252,7 +252,7 @@ impl From<sqlx::Error> for Problem {
         match &*code {
             "23505" => Self::new(
                 Kind::Duplicate,
-                format!("the database has it already ({constraint})"),
+                format!("there is one already ({constraint}): change that one, or choose another name"),
             ),
             "23503" => Self::new(
                 Kind::InvalidBody,

@@ -129,7 +129,7 @@ impl<P: Needs, T: DeserializeOwned> Command<P, T> {
                 Seen::OtherBody => {
                     return Err(Problem::new(
                         Kind::KeyReused,
-                        "the first request with this key had another body",
+                        "the first request with this key had another body: a new order needs a new key",
                     )
                     .into());
                 }

@@ -23,7 +23,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 pub use answer::{Answer, etag};
 pub use body::Body;
 pub use command::Command;
-pub use upload::{Raw, Upload};
+pub use upload::Upload;
 
 use crate::auth::principal::{Principal, enter};
 use crate::error::{Kind, Problem};

@@ -190,7 +190,7 @@ async fn change(
     let expected = command.expected()?;
     if expected != before.row_version {
         let detail = format!(
-            "it has version {} by now, and the change was meant for version {expected}",
+            "it has version {} by now, and the change was meant for version {expected}: read it again, and repeat the change if it is still right",
             before.row_version
         );
         return Err(Problem::new(Kind::StaleVersion, detail));

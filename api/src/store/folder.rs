@@ -1,13 +1,12 @@
 //! A folder: `{dir}/{first two digits}/{SHA-256}`.
 //!
-//! A file is written beside its place and renamed into it: a crash leaves no half file under a whole name.
+//! A file is written down elsewhere and renamed into its place: a crash leaves no half file under a whole name.
 //! Several processes may share the folder.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use futures::StreamExt;
-use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
 use super::{Found, place};
@@ -30,19 +29,27 @@ impl Folder {
         tokio::fs::try_exists(self.path(sha256)).await.unwrap_or(false)
     }
 
-    pub(super) async fn put(&self, sha256: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    /// Files on their way in: on the same disk, so that one becomes a kept one by its name alone.
+    pub(super) fn incoming(&self) -> PathBuf {
+        self.dir.join(".incoming")
+    }
+
+    /// Keeps a file that was written down whole, unless its content is there.
+    pub(super) async fn put(&self, sha256: &str, from: &Path) -> anyhow::Result<()> {
         if self.has(sha256).await {
             return Ok(());
         }
         let path = self.path(sha256);
-        write(path.parent().unwrap_or(&self.dir), &path, bytes)
-            .await
-            .with_context(|| {
-                format!(
-                    "can't keep a file in {} (api.attachments.dir)",
-                    self.dir.display()
-                )
-            })
+        let moved = async {
+            tokio::fs::create_dir_all(path.parent().unwrap_or(&self.dir)).await?;
+            tokio::fs::rename(from, &path).await
+        };
+        moved.await.with_context(|| {
+            format!(
+                "can't keep a file in {} (api.attachments.dir)",
+                self.dir.display()
+            )
+        })
     }
 
     pub(super) async fn get(&self, sha256: &str) -> anyhow::Result<Option<Found>> {
@@ -62,21 +69,4 @@ impl Folder {
             Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
         }
     }
-}
-
-async fn write(place: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    tokio::fs::create_dir_all(place).await?;
-    let beside = place.join(format!(".{}", uuid::Uuid::now_v7().simple()));
-    let written = async {
-        let mut file = tokio::fs::File::create(&beside).await?;
-        file.write_all(bytes).await?;
-        file.sync_all().await?;
-        tokio::fs::rename(&beside, path).await
-    }
-    .await;
-    if written.is_err() {
-        // The error itself is what counts; a left-over is only untidy.
-        let _ = tokio::fs::remove_file(&beside).await;
-    }
-    written
 }

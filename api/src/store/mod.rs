@@ -4,6 +4,9 @@
 //! must be inside, so that a file is written once however many tickets show it, is never changed, and is
 //! checked when it is handed out. A file that is checked on its way, because it is too large to be looked
 //! at first, ends with an error before its last part when it is not what its name says.
+//!
+//! A file on its way in is written down part by part, hashed and looked at as it comes: no file is ever in
+//! memory as a whole, and what is too large ends where it becomes so.
 
 use std::io;
 
@@ -15,11 +18,15 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
 mod folder;
+mod incoming;
 mod s3;
 mod sigv4;
+mod sniff;
 
 pub use folder::Folder;
+pub use incoming::{NotTaken, Received};
 pub use s3::S3;
+pub use sniff::looks_like;
 
 use crate::config::Attachments;
 
@@ -74,10 +81,9 @@ impl Store {
         } else {
             Some(S3::new(&config.s3)?)
         };
-        Ok(Self {
-            folder: Folder::new(&config.dir),
-            bucket,
-        })
+        let folder = Folder::new(&config.dir);
+        incoming::sweep(&folder.incoming());
+        Ok(Self { folder, bucket })
     }
 
     /// Whether a content is there, by its hash in hexadecimal.
@@ -91,18 +97,42 @@ impl Store {
         }
     }
 
-    /// Keeps a content and gives its SHA-256.
+    /// Takes a file in, `most` bytes at most, without keeping it yet. `media_type`: what it must begin like;
+    /// `None` = whatever it is.
+    ///
+    /// # Errors
+    /// [`NotTaken`]; nothing of it is left then.
+    pub async fn receive<E: std::fmt::Display>(
+        &self,
+        parts: impl Stream<Item = Result<Bytes, E>>,
+        media_type: Option<&str>,
+        most: u64,
+    ) -> Result<Received, NotTaken> {
+        incoming::receive(&self.folder.incoming(), parts, media_type, most).await
+    }
+
+    /// Keeps what was received and gives its SHA-256.
+    ///
+    /// # Errors
+    /// When the place can't be written.
+    pub async fn keep(&self, received: Received) -> anyhow::Result<[u8; 32]> {
+        let hash = received.sha256;
+        let sha256 = hex(&hash);
+        match &self.bucket {
+            Some(bucket) => bucket.put(&sha256, received.path(), received.length).await?,
+            None => self.folder.put(&sha256, received.path()).await?,
+        }
+        Ok(hash)
+    }
+
+    /// [`Self::receive`] and [`Self::keep`] of a content that is in memory already.
     ///
     /// # Errors
     /// When the place can't be written.
     pub async fn put(&self, bytes: Bytes) -> anyhow::Result<[u8; 32]> {
-        let hash: [u8; 32] = Sha256::digest(&bytes).into();
-        let sha256 = hex(&hash);
-        match &self.bucket {
-            Some(bucket) => bucket.put(&sha256, bytes).await?,
-            None => self.folder.put(&sha256, &bytes).await?,
-        }
-        Ok(hash)
+        let parts = futures::stream::iter([Ok::<_, io::Error>(bytes)]);
+        let received = self.receive(parts, None, u64::MAX).await?;
+        self.keep(received).await
     }
 
     /// The content of a hash in hexadecimal. `None` = it is not here, or not what its name says. What was
@@ -171,22 +201,11 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether a content begins as its type says it does. Types without a mark of their own are texts.
-pub fn looks_like(media_type: &str, bytes: &[u8]) -> bool {
-    let at = |offset: usize, mark: &[u8]| bytes.get(offset..).is_some_and(|rest| rest.starts_with(mark));
-    match media_type {
-        "image/jpeg" => at(0, &[0xff, 0xd8, 0xff]),
-        "image/png" => at(0, b"\x89PNG\r\n\x1a\n"),
-        "image/webp" => at(0, b"RIFF") && at(8, b"WEBP"),
-        "image/heic" | "video/mp4" => at(4, b"ftyp"),
-        "application/pdf" => at(0, b"%PDF-"),
-        kind if kind.starts_with("text/") => std::str::from_utf8(bytes).is_ok() && !bytes.contains(&0),
-        _ => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     async fn content(store: &Store, sha256: &str) -> Option<io::Result<Vec<u8>>> {
@@ -224,13 +243,98 @@ mod tests {
         std::fs::remove_dir_all(dir).unwrap();
     }
 
-    #[test]
-    fn a_type_is_not_believed() {
-        assert!(looks_like("image/png", b"\x89PNG\r\n\x1a\n...."));
-        assert!(!looks_like("image/png", b"<html>"));
-        assert!(looks_like("text/plain", "größer".as_bytes()));
-        assert!(!looks_like("text/csv", b"a\0b"));
-        assert!(!looks_like("application/pdf", b""));
-        assert!(looks_like("image/webp", b"RIFF....WEBPVP8 "));
+    /// Parts of which it is known how many are alive.
+    struct Part(Arc<AtomicUsize>);
+
+    const PART: usize = 64 << 10;
+
+    impl AsRef<[u8]> for Part {
+        fn as_ref(&self) -> &[u8] {
+            &[7; PART]
+        }
+    }
+
+    impl Drop for Part {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives the file in parts; counts those given, and the most that were alive at once.
+    fn parts(
+        count: usize,
+        given: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
+    ) -> impl Stream<Item = io::Result<Bytes>> {
+        let alive = Arc::new(AtomicUsize::new(0));
+        futures::stream::iter(0..count).map(move |_| {
+            given.fetch_add(1, Ordering::Relaxed);
+            let now = alive.fetch_add(1, Ordering::Relaxed) + 1;
+            most.fetch_max(now, Ordering::Relaxed);
+            Ok(Bytes::from_owner(Part(alive.clone())))
+        })
+    }
+
+    #[tokio::test]
+    async fn a_file_is_taken_in_part_by_part_and_no_further_than_allowed() {
+        let dir = std::env::temp_dir().join(format!("fw-store-{}", uuid::Uuid::now_v7().simple()));
+        let store = Store::from(Folder::new(&dir));
+        let (given, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let received = store
+            .receive(
+                parts(1000, given.clone(), most.clone()),
+                Some("application/x-any"),
+                u64::MAX,
+            )
+            .await
+            .unwrap();
+        assert_eq!(received.length, 1000 * PART as u64);
+        assert!(
+            most.load(Ordering::Relaxed) <= 2,
+            "{most:?} parts of 1000 were in memory at once"
+        );
+        let hash = hex(&store.keep(received).await.unwrap());
+        let expect = Sha256::digest(vec![7; 1000 * PART]);
+        assert_eq!(hash, hex(&expect));
+        assert!(store.has(&hash).await.unwrap());
+
+        let (given, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let limit = 10 * PART as u64;
+        let error = store
+            .receive(parts(1000, given.clone(), most), None, limit)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, NotTaken::TooLarge { most } if most == limit),
+            "{error}"
+        );
+        assert_eq!(
+            given.load(Ordering::Relaxed),
+            11,
+            "it ends with the part that is too much"
+        );
+
+        let broken = futures::stream::iter([Ok(Bytes::from("oil")), Err(io::Error::other("reset"))]);
+        let error = store.receive(broken, None, limit).await.unwrap_err();
+        assert!(matches!(error, NotTaken::BrokeOff(_)), "{error}");
+        let nothing = futures::stream::iter(Vec::<io::Result<Bytes>>::new());
+        assert!(matches!(
+            store.receive(nothing, None, limit).await,
+            Err(NotTaken::Empty)
+        ));
+        let page = futures::stream::iter([Ok::<_, io::Error>(Bytes::from("<html>"))]);
+        let error = store.receive(page, Some("image/png"), limit).await.unwrap_err();
+        assert!(matches!(error, NotTaken::OtherType { .. }), "{error}");
+        let unused = store
+            .receive(parts(3, given, Arc::default()), None, limit)
+            .await
+            .unwrap();
+        drop(unused);
+        assert_eq!(
+            std::fs::read_dir(dir.join(".incoming")).unwrap().count(),
+            0,
+            "nothing is left of them"
+        );
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

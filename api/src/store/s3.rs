@@ -4,13 +4,15 @@
 //! repeated without harm, and is, when the store says that it is busy or the connection breaks.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use futures::StreamExt;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use futures::{StreamExt, TryStreamExt};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -22,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_util::io::ReaderStream;
 
 use super::{Found, hex, place, sigv4};
 use crate::config::S3 as Settings;
@@ -31,8 +34,15 @@ use crate::tls;
 const ATTEMPTS: u32 = 4;
 /// Before the second attempt; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Of a file, bytes.
+const PART: usize = 64 << 10;
+/// Bytes a second that a store must take.
+const SLOWEST: u64 = 256 << 10;
 /// Of an error's text.
 const MOST_ERROR_BYTES: usize = 8 << 10;
+
+/// What a request carries.
+type Sent = UnsyncBoxBody<Bytes, io::Error>;
 
 pub struct S3 {
     settings: Settings,
@@ -94,7 +104,7 @@ impl S3 {
     }
 
     pub(super) async fn has(&self, sha256: &str) -> anyhow::Result<bool> {
-        let answer = self.send(Method::HEAD, sha256, Bytes::new()).await?;
+        let answer = self.send(Method::HEAD, sha256, None).await?;
         match answer.status() {
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
@@ -103,12 +113,13 @@ impl S3 {
     }
 
     /// Keeps it, unless it is there. A store that doesn't tell (403: it lets nobody list) gets it again.
-    pub(super) async fn put(&self, sha256: &str, bytes: Bytes) -> anyhow::Result<()> {
-        let known = self.send(Method::HEAD, sha256, Bytes::new()).await?;
+    /// The file is read as it is sent, and from its beginning again for another attempt.
+    pub(super) async fn put(&self, sha256: &str, file: &Path, length: u64) -> anyhow::Result<()> {
+        let known = self.send(Method::HEAD, sha256, None).await?;
         if known.status() == StatusCode::OK {
             return Ok(());
         }
-        let answer = self.send(Method::PUT, sha256, bytes).await?;
+        let answer = self.send(Method::PUT, sha256, Some((file, length))).await?;
         if answer.status().is_success() {
             Ok(())
         } else {
@@ -117,7 +128,7 @@ impl S3 {
     }
 
     pub(super) async fn get(&self, sha256: &str) -> anyhow::Result<Option<Found>> {
-        let answer = self.send(Method::GET, sha256, Bytes::new()).await?;
+        let answer = self.send(Method::GET, sha256, None).await?;
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
@@ -149,15 +160,22 @@ impl S3 {
     }
 
     /// The answer's head, whatever it says; its body follows.
-    async fn send(&self, method: Method, sha256: &str, body: Bytes) -> anyhow::Result<Response<Incoming>> {
+    async fn send(
+        &self,
+        method: Method,
+        sha256: &str,
+        file: Option<(&Path, u64)>,
+    ) -> anyhow::Result<Response<Incoming>> {
+        // A file takes its time before an answer can begin.
+        let patience = self.timeout + Duration::from_secs(file.map_or(0, |(_, length)| length / SLOWEST));
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
-            let tried = timeout(self.timeout, self.once(&method, sha256, body.clone())).await;
+            let tried = timeout(patience, self.once(&method, sha256, file)).await;
             let failure = match tried {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(failure)) => failure,
                 Err(_) => {
-                    let waited = self.timeout.as_secs();
+                    let waited = patience.as_secs();
                     Failure::Passing(anyhow::anyhow!("there was no answer within {waited} s"))
                 }
             };
@@ -183,7 +201,16 @@ impl S3 {
         bail!("the store was not asked")
     }
 
-    async fn once(&self, method: &Method, sha256: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
+    async fn once(
+        &self,
+        method: &Method,
+        sha256: &str,
+        file: Option<(&Path, u64)>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let body = match file {
+            Some((path, length)) => Some((body_of(path).await.map_err(Failure::Final)?, length)),
+            None => None,
+        };
         let request = self.signed(method, sha256, body).map_err(Failure::Final)?;
         let passing = |error: io::Error| Failure::Passing(error.into());
         let stream = TcpStream::connect((self.host.as_str(), self.port))
@@ -204,10 +231,19 @@ impl S3 {
         Ok(answer)
     }
 
-    fn signed(&self, method: &Method, sha256: &str, body: Bytes) -> anyhow::Result<Request<Full<Bytes>>> {
+    /// The object's name is the SHA-256 of the body that is signed.
+    fn signed(
+        &self,
+        method: &Method,
+        sha256: &str,
+        body: Option<(Sent, u64)>,
+    ) -> anyhow::Result<Request<Sent>> {
         let path = self.path(sha256);
         let at = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let payload = hex(&Sha256::digest(&body));
+        let payload = match &body {
+            Some(_) => sha256.to_owned(),
+            None => hex(&Sha256::digest([])),
+        };
         let headers = [
             ("host", self.authority.as_str()),
             ("x-amz-content-sha256", payload.as_str()),
@@ -231,9 +267,11 @@ impl S3 {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        Ok(request
-            .header("authorization", authorization)
-            .body(Full::new(body))?)
+        let request = request.header("authorization", authorization);
+        Ok(match body {
+            Some((body, length)) => request.header("content-length", length).body(body)?,
+            None => request.body(Empty::new().map_err(io::Error::other).boxed_unsync())?,
+        })
     }
 
     /// What the store says against a request, as far as it says anything.
@@ -263,8 +301,17 @@ impl S3 {
     }
 }
 
+/// A file, read as it is asked for.
+async fn body_of(path: &Path) -> anyhow::Result<Sent> {
+    let file = tokio::fs::File::open(path)
+        .await
+        .with_context(|| format!("can't read {}", path.display()))?;
+    let parts = ReaderStream::with_capacity(file, PART).map_ok(Frame::data);
+    Ok(StreamBody::new(parts).boxed_unsync())
+}
+
 /// Sends a request and reads the head of the answer; the connection lives as long as the answer's body.
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>>
+async fn exchange<S>(stream: S, request: Request<Sent>) -> hyper::Result<Response<Incoming>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -116,7 +116,11 @@ async fn contents_are_kept_in_a_bucket() {
         );
         assert_eq!(content(&bucket, &sha256).await.unwrap(), bytes);
     }
-    assert!(!dir.exists(), "nothing stands in the folder");
+    let left: Vec<_> = std::fs::read_dir(&dir)
+        .unwrap()
+        .flat_map(|one| std::fs::read_dir(one.unwrap().path()).unwrap())
+        .collect();
+    assert!(left.is_empty(), "nothing stays in the folder: {left:?}");
 
     // What was in the folder before there was a bucket is still found.
     let before = Store::from(Folder::new(&dir));

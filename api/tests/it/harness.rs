@@ -89,10 +89,10 @@ impl Server {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let secret = SecretString::from("a secret for tests, long enough to be one");
-        let attachments = api::config::Attachments {
-            dir: crate::plant::ATTACHMENTS.into(),
-            ..config.attachments
-        };
+        let mut attachments = config.attachments;
+        if attachments.dir == api::config::Attachments::default().dir {
+            attachments.dir = crate::plant::ATTACHMENTS.into();
+        }
         let config = Config {
             attachments,
             jwt_secret: secret,

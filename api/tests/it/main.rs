@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the answer of a test")]
 
+mod bad_input;
 mod bucket;
+mod files;
 mod gates;
 mod harness;
 mod history;

@@ -9,7 +9,10 @@ pub enum ChangeError<E: std::error::Error + 'static> {
     #[error("not found")]
     NotFound,
     /// Somebody else changed it first.
-    #[error("it has version {current} by now, and the change was meant for version {expected}")]
+    #[error(
+        "it has version {current} by now, and the change was meant for version {expected}: read it again, and repeat \
+         the change if it is still right"
+    )]
     Stale { expected: i32, current: i32 },
     #[error("{0}")]
     Refused(#[source] E),

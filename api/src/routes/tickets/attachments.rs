@@ -19,7 +19,6 @@ use crate::error::{Kind, Problem};
 use crate::extract::may::{TicketsRead, TicketsWrite};
 use crate::extract::{Answer, Path, Query, Tenant, Upload};
 use crate::state::App;
-use crate::store::looks_like;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -47,23 +46,16 @@ async fn attach(
     State(app): State<App>,
     Path(id): Path<TicketId>,
     Query(query): Query<AttachQuery>,
-    Upload(mut command): Upload<TicketsWrite>,
+    mut upload: Upload<TicketsWrite>,
 ) -> Result<Response, Problem> {
-    must_see(command.db(), id).await?;
+    must_see(upload.db(), id).await?;
     let config = &app.config().attachments;
-    let (bytes, media_type) = (command.body.bytes.clone(), command.body.media_type.clone());
+    let media_type = upload.media_type.clone();
     if !config.media_types.contains(&media_type) {
         let detail = format!(
             "`{media_type}` is not taken; one of {}",
             config.media_types.join(", ")
         );
-        return Err(Problem::new(Kind::UnsupportedMediaType, detail));
-    }
-    if bytes.is_empty() {
-        return Err(Problem::field("", "the file is empty"));
-    }
-    if !looks_like(&media_type, &bytes) {
-        let detail = format!("the content is not {media_type}: send the type that it is");
         return Err(Problem::new(Kind::UnsupportedMediaType, detail));
     }
     let name = query.name.as_deref().unwrap_or("file").trim();
@@ -78,31 +70,18 @@ async fn attach(
             "1 to 200 characters, no slash, no quotation mark, no line break",
         ));
     }
-    let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-    let used = ticket::content_known(command.db()).await?;
-    if u64::try_from(used.saturating_add(size)).unwrap_or(u64::MAX) > config.max_bytes_per_tenant {
-        let detail = format!(
-            "the files of this tenant take {used} of {} bytes",
-            config.max_bytes_per_tenant
-        );
-        return Err(Problem::new(Kind::BodyTooLarge, detail));
-    }
-    // Before the row: a row always has its content. One that is rolled back leaves a file that the next
-    // upload of the same content finds.
-    let sha256 = app.store().put(bytes).await.map_err(|error| {
-        tracing::error!(error = format!("{error:#}"), "a file was not kept");
-        Problem::new(
-            Kind::Internal,
-            "the file could not be kept; the reason is in the server's log",
-        )
-    })?;
+    let used = u64::try_from(ticket::content_known(upload.db()).await?).unwrap_or(0);
+    let room = config.max_bytes_per_tenant.saturating_sub(used);
+    let (mut command, kept) = upload.keep(&app, room.min(config.max_bytes as u64)).await?;
+    // Asked again: it may have taken a while.
+    must_see(command.db(), id).await?;
     let new = NewAttachment {
         ticket: id,
         task: query.task_id,
         name,
         media_type: &media_type,
-        size_bytes: size,
-        sha256,
+        size_bytes: i64::try_from(kept.length).unwrap_or(i64::MAX),
+        sha256: kept.sha256,
     };
     let actor = command.principal().name();
     let attachment = ticket::attach(command.db(), &new, &actor).await?;
