@@ -1,5 +1,6 @@
 //! Files of the edge agent's spool: whatever lies in a segment, opening and reading the spool never
-//! panics, ends, and hands out numbers that only rise; afterwards it can be written to.
+//! panics, ends, and hands out numbers that only rise; afterwards it can be written to. With
+//! `TMPDIR=/dev/shm`, or it waits for the disk nearly all the time.
 
 #![no_main]
 
