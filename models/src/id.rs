@@ -132,6 +132,7 @@ ids! {
     BomItemId = "bom";
     GatewayId = "gtw";
     CredentialId = "crd";
+    AuthorityId = "cau";
     DeviceId = "dev";
     DeadLetterId = "dlt";
     MeterId = "mtr";
