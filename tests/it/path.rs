@@ -235,12 +235,23 @@ async fn an_asset_out_of_service_has_alarms_and_no_ticket_until_it_is_back() {
     assert_eq!(made[0]["outcome"], "asset_not_in_service", "{made:?}");
     let reason = made[0]["reason"].as_str().unwrap();
     assert!(reason.contains("is in storage"), "{reason}");
-    assert_eq!(api.rows("/v1/alarms?state=active").await.unwrap().len(), 1);
+    let silent = until("the suppression", || async {
+        let rows = api.rows("/v1/alarms?state=active").await?;
+        (rows[0]["suppression"] == "out_of_service").then_some(rows)
+    })
+    .await;
+    assert_eq!(silent.len(), 1);
+    let why = silent[0]["suppression_reason"].as_str().unwrap();
+    assert!(why.ends_with("is in storage"), "{why}");
     assert_eq!(api.rows("/v1/tickets").await, None);
     // The alarm is still raised when the asset is in service again: now it is somebody's work, once.
     api.patch(&path, json!({ "status": "operational" })).await;
     let tickets = until("a ticket", || api.rows("/v1/tickets")).await;
     assert_eq!(tickets.len(), 1, "{tickets:?}");
+    assert_eq!(
+        api.rows("/v1/alarms?state=active").await.unwrap()[0]["suppression"],
+        "none"
+    );
     mqtt.disconnect().await.unwrap();
     stack.stop().await;
 }

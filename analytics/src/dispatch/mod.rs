@@ -192,7 +192,7 @@ pub async fn run_once(pool: &PgPool, now: Timestamp) -> anyhow::Result<DispatchR
 pub async fn pass(pool: &PgPool, config: &Config, now: Timestamp) -> anyhow::Result<DispatchReport> {
     let mut report = DispatchReport::default();
     let mut tx = pool.begin().await?;
-    let design = alarm::suppress_by_design(&mut tx, now, config.gateway_offline_s).await?;
+    let design = alarm::suppress_by_plant(&mut tx, now, config.gateway_offline_s).await?;
     let lapsed = prediction::lapse(&mut tx, now).await?;
     tx.commit().await?;
     (report.silenced, report.unsilenced) = (design.suppressed, design.ended);

@@ -104,8 +104,17 @@ async fn merge(
 ) -> Result<(), sqlx::Error> {
     for task in tasks {
         match ticket::add_task(connection, open, task, ACTOR).await {
-            Ok(_) | Err(ChangeError::NotFound | ChangeError::Stale { .. } | ChangeError::Refused(_)) => {}
+            Ok(_) => {}
             Err(ChangeError::Database(error)) => return Err(error),
+            // Said on the ticket, or the plan's work would be done without it and nobody knew.
+            Err(refused) => {
+                let text = format!(
+                    "The task “{}” of “{}” was not taken over: {refused}.",
+                    task.text, plan.name
+                );
+                let detail = json!({ "plan_id": plan.id, "text": text });
+                ticket::add_evidence(connection, due.tenant_id, open, plan.asset_id, ACTOR, &detail).await?;
+            }
         }
     }
     plan::merge_into_ticket(connection, due.id, open).await?;

@@ -19,7 +19,7 @@ use models::db::plan::PlanRow;
 use models::db::{is_retryable, plan as plan_sql};
 use models::id::{MeterId, PlanId};
 use models::meter::{Config, Recount, State, Step};
-use models::plan::{Day, Facts, Making, OnPrediction, forecast};
+use models::plan::{Day, Facts, Forecast, Making, OnPrediction, forecast};
 use models::reading::Quality;
 use models::time::Timestamp;
 use sqlx::PgPool;
@@ -244,6 +244,9 @@ fn history_row(
 /// Whether anything can have changed for a plan. One that goes by the calendar alone is known from its
 /// row; thousands of them cost one statement.
 fn needs_a_look(row: &PlanRow, has_open_occurrence: bool, now: Timestamp) -> bool {
+    if let Some(why) = &row.out_of_service {
+        return row.forecast.as_ref() != Some(&Forecast::out_of_service(why));
+    }
     let alone = row.meter_id.is_none()
         && row.parent_id.is_none()
         && (row.failure_mode_id.is_none() || row.on_prediction != OnPrediction::Pull);
@@ -269,6 +272,11 @@ async fn evaluate(pool: &PgPool, id: PlanId, now: Timestamp, report: &mut MeterR
     let Some((row, has_open_occurrence)) = plan_sql::lock(&mut tx, id).await? else {
         return Ok(());
     };
+    if let Some(why) = &row.out_of_service {
+        plan_sql::set_forecast(&mut tx, id, &Forecast::out_of_service(why)).await?;
+        tx.commit().await?;
+        return Ok(());
+    }
     let today = match Day::at(now, &row.time_zone) {
         Ok(today) => today,
         Err(error) => {

@@ -6,7 +6,7 @@ use axum::Json;
 use models::db::overview;
 use models::db::plan::{self, PlanRow};
 use models::id::{AssetId, PlanId};
-use models::plan::{Day, Expected, Facts, absorb, expected};
+use models::plan::{Day, Expected, Facts, Forecast, absorb, expected};
 use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -110,7 +110,13 @@ async fn forecast(
         // Thirty and a half days a month.
         let until = today.plus(months * 61 / 2);
         let due = open.get(&row.id);
-        let list = expected(&row.plan(), &facts, due.map(|one| one.due_date), until);
+        let list = match &row.out_of_service {
+            Some(why) => {
+                unknown.push(Unknown::of(row, Forecast::out_of_service(why).explanation));
+                Vec::new()
+            }
+            None => expected(&row.plan(), &facts, due.map(|one| one.due_date), until),
+        };
         if let Some(due) = due {
             data.push(Planned {
                 plan: Named::new(row.id, row.name.clone()),
@@ -128,7 +134,11 @@ async fn forecast(
                 },
             });
         }
-        if list.is_empty() && row.every_units.is_some() && facts.usage.is_none() {
+        if list.is_empty()
+            && row.out_of_service.is_none()
+            && row.every_units.is_some()
+            && facts.usage.is_none()
+        {
             let why = "how fast its meter runs isn't known yet".to_owned();
             unknown.push(Unknown::of(row, why));
         }

@@ -90,6 +90,8 @@ pub struct Plan {
     tasks: Value,
     /// `null` = nothing is known yet.
     next_due: Option<NextDue>,
+    /// Why no day can be told; `null` when there is one, or the plan has not been looked at yet.
+    no_day_because: Option<String>,
     open_occurrence: Option<OpenOccurrenceRef>,
     enabled: bool,
     row_version: i32,
@@ -126,6 +128,10 @@ impl Plan {
             anchor_units: row.anchor_units,
             priority: row.priority,
             tasks: row.tasks,
+            no_day_because: forecast
+                .as_ref()
+                .filter(|forecast| forecast.date.is_none())
+                .map(|forecast| forecast.explanation.clone()),
             next_due: forecast.and_then(|forecast| {
                 forecast.date.map(|date| NextDue {
                     date,

@@ -141,3 +141,6 @@ pub async fn prune(connection: &mut PgConnection, before: Timestamp) -> Result<u
         .await?
         .rows_affected())
 }
+
+#[cfg(test)]
+mod tests;

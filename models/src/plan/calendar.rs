@@ -55,10 +55,21 @@ pub struct Calendar {
     /// Such as saturday and sunday.
     pub rest_days: Vec<DayOfWeek>,
     pub on_rest: OnRest,
+    /// The holidays of the site's own calendar and the days on which it is closed don't count: for work that
+    /// is best done while nobody is there.
+    pub ignores_site: bool,
     /// Every so many-th occurrence is recorded as skipped, because the work of another plan includes it:
     /// 4 = the fourth, the eighth, … Two at least.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 2, example = 4))]
     pub skip_every: Option<u16>,
+}
+
+/// The days on which a site rests, of its own calendar.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SiteRest {
+    pub holidays: Vec<Day>,
+    pub closed: Vec<DayOfWeek>,
 }
 
 /// Where an occurrence comes to lie.
@@ -102,6 +113,22 @@ impl Calendar {
             Some(every) if every < 2 => Err(CalendarError::SkipsAll(every)),
             _ => Ok(()),
         }
+    }
+
+    /// The plan's days of rest and the site's: holidays are told once, in the site's calendar. A site
+    /// that is never open tells nothing of its week.
+    #[must_use]
+    pub fn with_site(mut self, site: &SiteRest) -> Self {
+        if self.ignores_site {
+            return self;
+        }
+        self.holidays.extend(site.holidays.iter().copied());
+        let own = self.rest_days.len();
+        self.rest_days.extend(site.closed.iter().copied());
+        if self.validate() == Err(CalendarError::NoDayLeft) {
+            self.rest_days.truncate(own);
+        }
+        self
     }
 
     /// Why the occurrence with this number is left out, whatever its day; `None` = it isn't.
@@ -227,8 +254,48 @@ mod tests {
             holidays: vec![day("2026-12-25"), day("2026-12-26")],
             rest_days: vec![DayOfWeek::Saturday, DayOfWeek::Sunday],
             on_rest,
-            skip_every: None,
+            ..Calendar::default()
         }
+    }
+
+    /// 25 December 2026 is a Friday.
+    #[test]
+    fn the_sites_days_of_rest_are_the_plans_too() {
+        let site = SiteRest {
+            holidays: vec![day("2026-12-25")],
+            closed: vec![DayOfWeek::Saturday, DayOfWeek::Sunday],
+        };
+        let after = Calendar {
+            on_rest: OnRest::After,
+            ..Calendar::default()
+        };
+        let placed = |calendar: &Calendar, site: &SiteRest| {
+            calendar.clone().with_site(site).place(day("2026-12-25")).day
+        };
+        assert_eq!(placed(&after, &SiteRest::default()), day("2026-12-25"));
+        assert_eq!(placed(&after, &site), day("2026-12-28"));
+        let own = Calendar {
+            holidays: vec![day("2026-12-28")],
+            ..after.clone()
+        };
+        assert_eq!(placed(&own, &site), day("2026-12-29"), "both count");
+        let alone = Calendar {
+            ignores_site: true,
+            ..after.clone()
+        };
+        assert_eq!(placed(&alone, &site), day("2026-12-25"));
+        let plain = Calendar::default();
+        assert_eq!(
+            placed(&plain, &site),
+            day("2026-12-25"),
+            "a plan that says nothing of rest keeps its days"
+        );
+        use DayOfWeek::*;
+        let never = SiteRest {
+            closed: vec![Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday],
+            ..site
+        };
+        assert_eq!(placed(&after, &never), day("2026-12-26"), "holidays still count");
     }
 
     #[test]

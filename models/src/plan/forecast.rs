@@ -23,6 +23,21 @@ pub struct Forecast {
     pub usage: Option<Usage>,
 }
 
+impl Forecast {
+    /// Of an asset that is out of service, and why: nothing falls due there. When it is back, one occurrence
+    /// stands for those that were passed over.
+    pub fn out_of_service(why: &str) -> Self {
+        Self {
+            date: None,
+            low: None,
+            high: None,
+            units_to_go: None,
+            explanation: format!("{why}: nothing falls due until it is back"),
+            usage: None,
+        }
+    }
+}
+
 /// Further away than this is "not in sight".
 const MOST_DAYS: f64 = 36_500.0;
 

@@ -26,7 +26,7 @@ mod forecast;
 use serde::{Deserialize, Serialize};
 
 pub use ahead::{Expected, absorb, expected};
-pub use calendar::{Calendar, CalendarError, MonthDay, OnRest, Placed, Season};
+pub use calendar::{Calendar, CalendarError, MonthDay, OnRest, Placed, Season, SiteRest};
 pub use day::{Day, DayError};
 pub use forecast::{Forecast, forecast};
 

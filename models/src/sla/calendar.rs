@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
+use crate::alarm::DayOfWeek;
 use crate::interval::{Span, clip, total_seconds, union};
 use crate::plan::Day;
 use crate::time::Timestamp;
@@ -16,6 +17,16 @@ const HORIZON_DAYS: i64 = 366 * 3;
 /// Working hours of each weekday as pairs of clock times: `{"mon": [["06:00", "14:00"]], …}`. A day that
 /// is not named has none; `24:00` is the end of the day.
 pub type Week = BTreeMap<String, Vec<(String, String)>>;
+
+/// The days of the week on which a site with these working hours is closed.
+pub fn closed_days(week: &Week) -> Vec<DayOfWeek> {
+    use DayOfWeek::*;
+    DAYS.iter()
+        .zip([Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday])
+        .filter(|(name, _)| week.get(**name).is_none_or(Vec::is_empty))
+        .map(|(_, day)| day)
+        .collect()
+}
 
 /// Why working hours can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,7 +11,7 @@ mod calendar;
 
 use serde::{Deserialize, Serialize};
 
-pub use calendar::{Calendar, CalendarError, Hours, Week};
+pub use calendar::{Calendar, CalendarError, Hours, Week, closed_days};
 
 use crate::interval::{Span, subtract, union};
 use crate::time::Timestamp;

@@ -149,7 +149,7 @@ export function DueText({ plan, zone }: { plan: Plan; zone: string }) {
     <>
       {open && <span><span class="pill watch">Due {date(open.due_date, zone, now)}</span> {open.ticket_id ? <a class="small" href={`/tickets/${open.ticket_id}`}>to its ticket</a> : <span class="small muted">{words(open.status).toLowerCase()}</span>}<br /></span>}
       {due && <span><span class="due">{due.date ? date(due.date, zone, now) : open ? '' : 'Not in sight'}</span>{due.low && due.low !== due.high ? <span class="small muted"> <span class="nowrap">({date(due.low, zone, now)} to {due.high ? date(due.high, zone, now) : 'beyond'})</span></span> : null}<span class="sub">{due.explanation}</span></span>}
-      {!due && !open && <span class="muted">Not known yet</span>}
+      {!due && (plan.no_day_because ? <span class="sub">{plan.no_day_because}</span> : !open && <span class="muted">Not known yet</span>)}
     </>
   );
 }

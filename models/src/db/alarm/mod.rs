@@ -6,7 +6,7 @@ mod people;
 mod rules;
 mod waiting;
 
-pub use design::{Suppressed, suppress_by_design};
+pub use design::{Suppressed, suppress_by_plant};
 pub use evaluate::{AlarmRow, Evaluated, Watch, evaluate, latest_machines, open_alarms_for_rules};
 pub use people::{
     AlarmEvent, AlarmView, Filter, State, acknowledge, events, get, list, reset, shelve, unshelve,

@@ -17,7 +17,8 @@ use sqlx::types::Json;
 
 use crate::db::change::ChangeError;
 use crate::id::{AssetId, FailureModeId, MeterId, PlanId, SiteId, TenantId};
-use crate::plan::{Basis, Calendar, Day, Forecast, OnPrediction, OpenInstance, Plan, PlanError};
+use crate::plan::{Basis, Calendar, Day, Forecast, OnPrediction, OpenInstance, Plan, PlanError, SiteRest};
+use crate::sla::{Week, closed_days};
 use crate::ticket::{NewTask, Priority};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,12 @@ pub struct PlanRow {
     pub open_instance: OpenInstance,
     #[sqlx(json)]
     pub calendar: Calendar,
+    /// Of the site's own calendar.
+    #[sqlx(json(nullable))]
+    pub site_week: Option<Week>,
+    pub site_holidays: Vec<String>,
+    /// Why nothing is released now: the asset is in storage or disposed of.
+    pub out_of_service: Option<String>,
     pub on_prediction: OnPrediction,
     pub parent_id: Option<PlanId>,
     pub parent_name: Option<String>,
@@ -63,7 +70,16 @@ pub struct PlanRow {
 }
 
 impl PlanRow {
+    /// The plan with the days of rest of its site.
     pub fn plan(&self) -> Plan {
+        let site = SiteRest {
+            holidays: self
+                .site_holidays
+                .iter()
+                .filter_map(|day| day.parse().ok())
+                .collect(),
+            closed: self.site_week.as_ref().map(closed_days).unwrap_or_default(),
+        };
         Plan {
             basis: self.basis,
             all_of: self.all_of,
@@ -73,7 +89,7 @@ impl PlanRow {
             lead_units: self.lead_units,
             tolerance_pct: self.tolerance_pct,
             open_instance: self.open_instance,
-            calendar: self.calendar.clone(),
+            calendar: self.calendar.clone().with_site(&site),
             anchor_date: self.anchor_date,
             anchor_units: self.anchor_units,
             next_sequence: self.next_sequence,
@@ -191,8 +207,10 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT p.*, s.name AS asset_name, s.site_id, w.time_zone, m.name AS meter_name, m.unit AS meter_unit,
-                    m.total AS meter_total, parent.name AS parent_name
+                    m.total AS meter_total, parent.name AS parent_name, rest.week AS site_week,
+                    coalesce(rest.holidays::text[], '{}') AS site_holidays, out_of_service(s.id) AS out_of_service
              FROM maintenance_plan p JOIN asset s ON s.id = p.asset_id JOIN site w ON w.id = s.site_id
+             LEFT JOIN site_calendar rest ON rest.site_id = s.site_id
              LEFT JOIN meter m ON m.id = p.meter_id LEFT JOIN maintenance_plan parent ON parent.id = p.parent_id ",
             $rest
         )

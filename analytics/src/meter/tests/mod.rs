@@ -12,6 +12,8 @@ use models::ticket::Status;
 use super::*;
 use crate::dispatch;
 
+mod plans;
+
 const HOUR: f64 = 3600.0;
 
 /// 2025-06-15 in Berlin.
@@ -232,57 +234,6 @@ async fn run_hours_bring_the_plan_due_once_and_the_work_moves_it_on() {
     for pool in pools {
         pool.close().await;
     }
-    database.drop_now().await;
-}
-
-#[tokio::test]
-async fn after_an_outage_one_occurrence_stands_for_all_and_superseded_tickets_are_cancelled() {
-    let database = TestDatabase::new().await;
-    let plant = Plant::new(&database.owner, "one").await;
-    let machine = plant.machine("P-1").await;
-    let pool = database.pool(Role::Analytics);
-    let plan = plan(&database.owner, &plant, machine, |new| {
-        (new.basis, new.every_days, new.lead_days) = (Basis::Fixed, Some(30), 7);
-        new.open_instance = OpenInstance::Supersede;
-    })
-    .await;
-    let day = |days: f64| start().plus_seconds(days * 24.0 * HOUR);
-    run_once(&pool, day(22.0)).await.unwrap();
-    assert_eq!(
-        occurrences(&database.owner, plan).await,
-        [],
-        "a day before the lead"
-    );
-    run_once(&pool, day(23.0)).await.unwrap();
-    dispatch::run_once(&pool, day(23.0)).await.unwrap();
-    // A transaction that dies between the occurrence and its ticket changes nothing.
-    let mut tx = pool.begin().await.unwrap();
-    let (row, open) = plan_sql::lock(&mut tx, plan).await.unwrap().unwrap();
-    assert!(open);
-    // While one scheduler has the plan, another leaves it alone.
-    run_once(&pool, day(100.0)).await.unwrap();
-    assert_eq!(occurrences(&database.owner, plan).await.len(), 1);
-    assert_eq!(row.next_sequence, 2);
-    drop(tx);
-
-    // Nobody looked for three intervals.
-    run_once(&pool, day(125.0)).await.unwrap();
-    let made = occurrences(&database.owner, plan).await;
-    assert_eq!(made.len(), 2);
-    assert_eq!(
-        (made[0].status, made[1].status, made[1].missed),
-        (OccurrenceStatus::Superseded, OccurrenceStatus::Due, 2)
-    );
-    assert_eq!(made[1].due_date.to_string(), "2025-10-13");
-    assert!(made[1].explanation.contains("2 more"), "{}", made[1].explanation);
-    let report = dispatch::run_once(&pool, day(125.0)).await.unwrap();
-    assert_eq!((report.created, report.cancelled), (1, 1));
-    let states: Vec<Status> = sqlx::query_scalar("SELECT status FROM ticket ORDER BY number")
-        .fetch_all(&database.owner)
-        .await
-        .unwrap();
-    assert_eq!(states, [Status::Cancelled, Status::Open]);
-    pool.close().await;
     database.drop_now().await;
 }
 
