@@ -123,6 +123,37 @@ fn ims_bearing_1_is_named_days_ahead() {
     assert!(health_of(&end) < 40.0, "{}", health_of(&end));
 }
 
+/// Features of raw snapshots are those that came with the set, and the outer race of bearing 1 stands out of the envelope's
+/// spectrum three days before it failed, when nothing else does.
+#[test]
+fn ims_raw_snapshots_name_the_outer_race_of_bearing_1() {
+    let Some(folder) = std::env::var_os("FOREWARN_DATA").map(|f| PathBuf::from(f).join("ims-bearing")) else {
+        println!("left out: FOREWARN_DATA is not set");
+        return;
+    };
+    if !folder.join("test2_raw").is_dir() {
+        println!("left out: {} has no raw snapshots", folder.display());
+        return;
+    }
+    let found = crate::backtest::run("ims", &folder, &crate::backtest::BacktestArgs::default()).unwrap();
+    let raw = &found["raw"][0];
+    println!("{raw}");
+    assert!(raw["features_differ_by"].as_f64().unwrap() < 2e-3, "{raw}");
+    assert_eq!(
+        (raw["origin"].as_str(), raw["line"].as_str()),
+        (Some("1"), Some("bpfo")),
+        "{raw}"
+    );
+    assert!(
+        (70.0..80.0).contains(&raw["lead_time_h"].as_f64().unwrap()),
+        "{raw}"
+    );
+    assert!(
+        raw["highest_while_healthy"].as_f64().unwrap() < models::vibration::CLEAR,
+        "{raw}"
+    );
+}
+
 #[test]
 fn cmapss_engines_fall_towards_their_end() {
     let Some(text) = text("cmapss/train_FD001.txt.gz") else {
@@ -300,4 +331,61 @@ fn cmapss_lives_are_learned_from_what_passes_stored() {
     );
     assert!(error < 16.0, "{error}");
     assert!(coverage > 0.72, "{coverage}");
+}
+
+/// The result of a backtest on a folder of the data, if it is there.
+fn backtest(name: &str, folder: &str, subset: Option<&str>) -> Option<serde_json::Value> {
+    let Some(folder) = std::env::var_os("FOREWARN_DATA").map(|f| PathBuf::from(f).join(folder)) else {
+        println!("left out: FOREWARN_DATA is not set");
+        return None;
+    };
+    if !folder.is_dir() {
+        println!("left out: {} is not there", folder.display());
+        return None;
+    }
+    let args = crate::backtest::BacktestArgs {
+        subset: subset.map(str::to_owned),
+        ..Default::default()
+    };
+    let mut found = crate::backtest::run(name, &folder, &args).unwrap();
+    if let Some(found) = found.as_object_mut() {
+        found.remove("reliability");
+    }
+    println!("{found}");
+    Some(found)
+}
+
+#[track_caller]
+fn within(found: &serde_json::Value, path: &str, range: std::ops::RangeInclusive<f64>) {
+    let value = found.pointer(path).and_then(serde_json::Value::as_f64);
+    assert!(
+        value.is_some_and(|v| range.contains(&v)),
+        "{path} is {value:?}, not within {range:?}"
+    );
+}
+
+#[test]
+#[ignore = "half a minute each"]
+fn cmapss_figures_hold() {
+    for (subset, rmse, phm08) in [("FD001", 12.3, 220.0), ("FD003", 11.1, 240.0)] {
+        let Some(found) = backtest("cmapss", "cmapss", Some(subset)) else {
+            return;
+        };
+        within(&found, "/rmse", 0.0..=rmse);
+        within(&found, "/phm08", 0.0..=phm08);
+        within(&found, "/width80", 0.0..=28.0);
+    }
+}
+
+#[test]
+#[ignore = "a minute"]
+fn a_hidden_state_and_a_damaged_part_are_found() {
+    if let Some(found) = backtest("naval", "naval-cbm", None) {
+        within(&found, "/compressor/explained", 0.9..=1.0);
+        within(&found, "/turbine/explained", 0.9..=1.0);
+    }
+    if let Some(found) = backtest("cwru", "cwru-features", None) {
+        within(&found, "/macro_f1", 0.9..=1.0);
+        within(&found, "/missed_faults", 0.0..=0.01);
+    }
 }

@@ -362,22 +362,32 @@ fn signal_before(p: &[f64], rows: &Rows, fleet: &Fleet, horizon_h: f64) -> Vec<V
         .collect()
 }
 
-/// Why precision can't be had at a recall of 0.9, where it can't: the rows in which nothing is to be seen yet.
+/// Why a precision of 0.8 can't be had at a recall of 0.9, where it can't: what has to be called for that, how far ahead it
+/// is, and that its probabilities are right.
 fn why_not(result: &Value) -> Option<String> {
-    let natural = result["natural"]["precision_at_recall_90"].as_f64();
-    let precision = natural.or(result["precision_at_recall_90"].as_f64())?;
-    let blind = result["signal_before"]
+    let natural = result["natural"]["precision_at_recall_90"].is_number();
+    let of = if natural { &result["natural"] } else { result };
+    let precision = of["precision_at_recall_90"]
+        .as_f64()
+        .filter(|precision| *precision < 0.8)?;
+    let doubtful = &of["doubtful"];
+    let (said, failed) = (doubtful["said"].as_f64()?, doubtful["failed"].as_f64()?);
+    let recall = of["recall_at_precision_80"].as_f64().unwrap_or_default();
+    let early = result["signal_before"]
         .as_array()?
         .iter()
-        .find(|slot| slot["auc"].as_f64().is_some_and(|auc| auc < 0.9))?;
-    (precision < 0.8).then(|| {
-        format!(
-            "from {} h before a failure on its rows look like those of machines that go on running (AUC {:.2}): a recall of 0.9 \
-             over the whole horizon can only be had by calling healthy rows too (precision {precision:.2})",
-            blind["hours_before"][0],
-            blind["auc"].as_f64().unwrap_or_default()
-        )
-    })
+        .filter_map(|slot| Some((slot["said_at_least_half"].as_f64()?, &slot["hours_before"])))
+        .min_by(|a, b| a.0.total_cmp(&b.0))?;
+    Some(format!(
+        "precision is {precision:.2} at a recall of 0.9 because nine tenths of the rows before a failure can only be had by \
+         calling {} rows whose probability is below one half ({said:.2} on average, and {failed:.2} of them failed: it is \
+         calibrated); of the rows {} to {} h before a failure only {:.0} % say one half or more, the others look like rows of \
+         machines that run on. At a precision of 0.8 the recall is {recall:.2}",
+        doubtful["rows"],
+        early.1[0],
+        early.1[1],
+        early.0 * 100.0
+    ))
 }
 
 /// Figures over some rows. The oversampled windows are judged by the raw score, which learnt their base rate; the
@@ -404,6 +414,8 @@ fn figures(raw: &[f64], p: &[f64], rows: &Rows, keep: impl Fn(usize) -> bool) ->
         "calibration_error": calibration_error(&used, &y, 10),
         "base_rate": y.iter().filter(|y| **y).count() as f64 / y.len().max(1) as f64,
         "precision_at_recall_90": precision_at_recall(&used, &y, 0.9),
+        "recall_at_precision_80": recall_at_precision(&used, &y, 0.8),
+        "doubtful": doubtful(&used, &y, 0.9),
         "reliability": reliability_table(&used, &y, 10),
     })
 }
@@ -422,6 +434,31 @@ fn precision_at_recall(p: &[f64], y: &[bool], recall: f64) -> Option<f64> {
         }
     }
     best
+}
+
+/// The highest recall that leaves this precision.
+fn recall_at_precision(p: &[f64], y: &[bool], precision: f64) -> Option<f64> {
+    (1..=100)
+        .rev()
+        .map(|percent| f64::from(percent) / 100.0)
+        .find(|recall| precision_at_recall(p, y, *recall).is_some_and(|found| found >= precision))
+}
+
+/// The rows below one half that have to be called for a recall: how many, what was said of them and what came.
+fn doubtful(p: &[f64], y: &[bool], recall: f64) -> Value {
+    let mut failing: Vec<f64> = (0..p.len()).filter(|i| y[*i]).map(|i| p[i]).collect();
+    failing.sort_by(|a, b| b.total_cmp(a));
+    let wanted = (failing.len() as f64 * recall).ceil() as usize;
+    let Some(least) = wanted.checked_sub(1).and_then(|place| failing.get(place)) else {
+        return Value::Null;
+    };
+    let called: Vec<usize> = (0..p.len()).filter(|i| p[*i] >= *least && p[*i] < 0.5).collect();
+    if called.is_empty() {
+        return Value::Null;
+    }
+    let n = called.len() as f64;
+    let failed = called.iter().filter(|i| y[**i]).count() as f64;
+    json!({ "rows": called.len(), "said": called.iter().map(|i| p[*i]).sum::<f64>() / n, "failed": failed / n })
 }
 
 /// Hours ahead of each failure that had an alarm within the horizon, and how many failures have telemetry before them.
@@ -457,4 +494,127 @@ fn recall_at_budget(p: &[f64], rows: &Rows) -> f64 {
     let inspected = (order.len() as f64 * BUDGET).round() as usize;
     let hits = |of: &[usize]| of.iter().filter(|i| rows.y[**i]).count() as f64;
     hits(&order[..inspected]) / hits(&order).max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILES: [(&str, &str); 5] = [
+        (
+            "PdM_errors.csv",
+            "datetime,machineID,errorID\n2015-01-03 07:00:00,1,error1\n",
+        ),
+        (
+            "PdM_maint.csv",
+            "datetime,machineID,comp\n2014-06-01 06:00:00,1,comp2\n",
+        ),
+        (
+            "PdM_failures.csv",
+            "datetime,machineID,failure\n2015-01-05 06:00:00,1,comp4\n",
+        ),
+        ("PdM_machines.csv", "machineID,model,age\n1,model3,18\n"),
+        (
+            "PdM_telemetry.csv",
+            "datetime,machineID,volt,rotate,pressure,vibration\n2015-01-01 06:00:00,1,176.2,418.5,113.1,45.1\n",
+        ),
+    ];
+
+    /// What is said of a folder in which one file is another.
+    fn refused(name: &str, text: Option<&str>) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        for (file, usual) in FILES {
+            match text {
+                None if file == name => {}
+                Some(text) if file == name => std::fs::write(dir.path().join(file), text).unwrap(),
+                _ => std::fs::write(dir.path().join(file), usual).unwrap(),
+            }
+        }
+        run(dir.path(), None, 24.0).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_malformed_folder_is_refused_by_file_line_and_column() {
+        for (name, _) in FILES {
+            assert!(
+                refused(name, None).contains(&format!("{name}: file not found")),
+                "{name}"
+            );
+        }
+        let head = "datetime,machineID,volt,rotate,pressure,vibration\n";
+        for (rows, words) in [
+            ("2015-01-01 06:00:00,1,1,2,3\n", "line 2"),
+            (
+                "2015-01-01 06:00:00,1,1,2,x,4\n",
+                "line 2, column 5 (pressure): 'x' is not a number",
+            ),
+            (
+                "noon,1,1,2,3,4\n",
+                "line 2, column 1 (datetime): 'noon' is not a time",
+            ),
+            (
+                "2015-01-01 06:00:00,7,1,2,3,4\n",
+                "line 2, column 2 (machineID): the machine is not in PdM_machines.csv",
+            ),
+            (
+                "2015-01-01 06:00:00,1,1,2,3,4\n2015-01-01 05:00:00,1,1,2,3,4\n",
+                "line 3, column 1 (datetime): the time of a machine goes back",
+            ),
+        ] {
+            let error = refused("PdM_telemetry.csv", Some(&format!("{head}{rows}")));
+            assert!(
+                error.contains("PdM_telemetry.csv") && error.contains(words),
+                "{error}"
+            );
+        }
+        let error = refused("PdM_machines.csv", Some("machineID,model,age\n1,new,18\n"));
+        assert!(
+            error.contains("line 2, column 2 (model): the model has no number"),
+            "{error}"
+        );
+        let error = refused(
+            "PdM_errors.csv",
+            Some("datetime,machineID,errorID\n2015-01-03 07:00:00,1,\n"),
+        );
+        assert!(error.contains("line 2, column 3 (errorID): is empty"), "{error}");
+        // One hour of telemetry, four days before the failure.
+        assert!(refused("", None).contains("no failure follows any row within 24 h"));
+    }
+
+    #[test]
+    fn what_can_not_be_had_is_said_with_its_reason() {
+        // Of 100 failing rows 80 are sure; the rest look like 60 rows that run on.
+        let p: Vec<f64> = (0..1000)
+            .map(|i| {
+                if i < 80 {
+                    0.95
+                } else if i < 160 {
+                    0.25
+                } else {
+                    0.001
+                }
+            })
+            .collect();
+        let y: Vec<bool> = (0..1000).map(|i| i < 100).collect();
+        assert_eq!(recall_at_precision(&p, &y, 0.8), Some(0.8));
+        let found = doubtful(&p, &y, 0.9);
+        assert_eq!(
+            (found["rows"].as_u64(), found["failed"].as_f64()),
+            (Some(80), Some(0.25)),
+            "{found}"
+        );
+        assert_eq!(doubtful(&p, &vec![false; 1000], 0.9), Value::Null);
+        let all = json!({
+            "precision_at_recall_90": precision_at_recall(&p, &y, 0.9), "recall_at_precision_80": 0.8, "doubtful": found,
+            "signal_before": [{ "hours_before": [0, 12], "said_at_least_half": 0.97 }, { "hours_before": [12, 24], "said_at_least_half": 0.6 }],
+        });
+        let why = why_not(&all).unwrap();
+        assert!(
+            why.contains(
+                "80 rows whose probability is below one half (0.25 on average, and 0.25 of them failed"
+            ) && why.contains("12 to 24 h before a failure only 60 %"),
+            "{why}"
+        );
+        assert_eq!(why_not(&json!({ "precision_at_recall_90": 0.9 })), None);
+    }
 }

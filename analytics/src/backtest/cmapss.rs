@@ -11,7 +11,7 @@ use super::conformal::Conformal;
 use super::metrics::{phm08_total, rmse};
 use super::regimes::{Regimes, Scaler};
 use super::settings::{mean_prediction, regressor};
-use super::table::{Matrix, find};
+use super::table::{Matrix, find, names};
 use crate::boost::{Booster, Feature, Training, cross_fit};
 use crate::features::rolling::{Expanding, deviation, mean, slope};
 
@@ -71,17 +71,8 @@ fn read_units(folder: &Path, name: &str) -> Result<Vec<Unit>> {
 
 /// Subsets of a folder: every X with a file train_X.txt.
 pub fn subsets(folder: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        let name = name.strip_suffix(".gz").unwrap_or(&name);
-        if let Some(subset) = name.strip_prefix("train_").and_then(|n| n.strip_suffix(".txt")) {
-            names.push(subset.to_owned());
-        }
-    }
-    names.sort();
-    names.dedup();
-    Ok(names)
+    let subset = |name: &String| Some(name.strip_prefix("train_")?.strip_suffix(".txt")?.to_owned());
+    Ok(names(folder)?.iter().filter_map(subset).collect())
 }
 
 /// Regimes and scales learnt from the training engines.
@@ -208,7 +199,8 @@ pub fn run(data: &Path, test_data: Option<&Path>, subset: Option<&str>) -> Resul
     let train_s = started.elapsed().as_secs_f64();
     let folds = FOLDS.min(train.len());
     let cross = cross_fit(&params, &features, training, &engines, folds, usize::MAX)?;
-    let conformal = Conformal::new(&cross.predictions, &labels, 0.05);
+    let held_out: Vec<f64> = cross.predictions.iter().map(|p| p.clamp(0.0, CAP)).collect();
+    let conformal = Conformal::new(&held_out, &labels, 0.05);
     let calibrate_s = started.elapsed().as_secs_f64() - train_s;
 
     let last: Vec<Vec<f64>> = test
@@ -227,7 +219,7 @@ pub fn run(data: &Path, test_data: Option<&Path>, subset: Option<&str>) -> Resul
     let (mut inside, mut width) = (0.0, 0.0);
     let mut detail = Vec::with_capacity(predicted.len());
     for (p, t) in predicted.iter().zip(&capped) {
-        let (low, high) = conformal.interval(*p, 0.8, (0.0, CAP));
+        let [low, _, high] = conformal.band(*p, CAP).unwrap_or([0.0, *p, CAP]);
         detail.push([*t, *p, low, high]);
         inside += f64::from(u8::from(low <= *t && *t <= high));
         width += high - low;
@@ -244,7 +236,7 @@ pub fn run(data: &Path, test_data: Option<&Path>, subset: Option<&str>) -> Resul
         "width80": width / n,
         "train_s": train_s,
         "calibrate_s": calibrate_s,
-        "cross_validated_rmse": rmse(&cross.predictions, &labels),
+        "cross_validated_rmse": rmse(&held_out, &labels),
         "cap": CAP,
         "regimes": preparation.regimes.len(),
         "engines_train": train.len(),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::metrics::{median, rmse};
 use super::settings::{mean_prediction, regressor};
-use super::table::Table;
+use super::table::{Table, names};
 use crate::boost::{Booster, Feature, Training};
 use crate::features::rolling::{back, mean, moments};
 
@@ -67,17 +67,9 @@ fn read(folder: &Path, name: &str, features: &mut Vec<Feature>) -> Result<Bearin
 }
 
 fn read_all(folder: &Path, features: &mut Vec<Feature>) -> Result<Vec<Bearing>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| anyhow::anyhow!("{}: {e}", folder.display()))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        let name = name.strip_suffix(".gz").unwrap_or(&name).to_owned();
-        if name.ends_with(".csv") {
-            names.push(name);
-        }
-    }
-    names.sort();
-    names.dedup();
-    names.iter().map(|n| read(folder, n, features)).collect()
+    let names = names(folder)?;
+    let files = names.iter().filter(|name| name.ends_with(".csv"));
+    files.map(|name| read(folder, name, features)).collect()
 }
 
 /// Share of the life used, learnt from full runs, each with the same say.

@@ -5,8 +5,9 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
+use super::ims_raw;
 use super::metrics::median;
-use super::table::Table;
+use super::table::{Table, names};
 
 /// The first day is taken as healthy.
 const BASELINE_S: f64 = 86_400.0;
@@ -140,19 +141,14 @@ fn judge(run: &Run) -> Value {
     })
 }
 
-/// Judges every run of the folder; the figures of the first one with features stand at the top.
+/// Judges every run of the folder; the figures of the first one with features stand at the top, those of raw
+/// snapshots under `raw`.
 ///
 /// # Errors
 /// A missing or malformed file, by name, line and column.
 pub fn run(data: &Path, test_data: Option<&Path>) -> Result<Value> {
     let folder = test_data.unwrap_or(data);
-    let mut names: Vec<String> = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| anyhow::anyhow!("{}: {e}", folder.display()))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        names.push(name.strip_suffix(".gz").unwrap_or(&name).to_owned());
-    }
-    names.sort();
-    names.dedup();
+    let names = names(folder)?;
     let is = |n: &&String, start: &str, end: &str| n.starts_with(start) && n.ends_with(end);
     let mut runs = Vec::new();
     for name in names.iter().filter(|n| is(n, "", "_features.csv")) {
@@ -161,11 +157,21 @@ pub fn run(data: &Path, test_data: Option<&Path>) -> Result<Value> {
     for name in names.iter().filter(|n| is(n, "mean_abs_", ".csv")) {
         runs.push(judge(&read_channels(folder, name)?));
     }
+    let mut raw = Vec::new();
+    for name in names
+        .iter()
+        .filter(|n| is(n, "", "_raw") && folder.join(n).is_dir())
+    {
+        let features = name.replace("_raw", "_features.csv");
+        let beside = names.contains(&features).then_some((folder, features.as_str()));
+        raw.push(ims_raw::judge(&folder.join(name), beside)?);
+    }
     let Some(Value::Object(first)) = runs.first().cloned() else {
         bail!("{}: no *_features.csv and no mean_abs_*.csv", folder.display());
     };
     let mut result = first;
     result.insert("set".into(), json!("ims"));
     result.insert("runs".into(), json!(runs));
+    result.insert("raw".into(), json!(raw));
     Ok(Value::Object(result))
 }

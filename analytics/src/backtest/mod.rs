@@ -8,14 +8,17 @@ pub mod ai4i;
 pub mod azure;
 pub mod cmapss;
 pub mod conformal;
+pub mod cwru;
 pub mod femto;
 pub mod hydraulic;
 pub mod ims;
+mod ims_raw;
 pub mod isotonic;
 pub mod metrics;
 pub mod metropt;
 pub mod nab;
 pub mod nab_score;
+pub mod naval;
 mod regimes;
 pub(crate) mod settings;
 pub mod skab;
@@ -30,7 +33,7 @@ use serde_json::{Value, json};
 use crate::picture;
 
 /// Names of the backtests.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 11] = [
     "cmapss",
     "azure",
     "nab",
@@ -40,6 +43,8 @@ pub const NAMES: [&str; 9] = [
     "skab",
     "metropt",
     "hydraulic",
+    "naval",
+    "cwru",
 ];
 
 /// What the command line adds to the data folder.
@@ -86,6 +91,8 @@ pub fn run(name: &str, data: &Path, args: &BacktestArgs) -> Result<Value> {
         "skab" => skab::run(data, test),
         "metropt" => metropt::run(data, test),
         "hydraulic" => hydraulic::run(data, test),
+        "naval" => naval::run(data, test),
+        "cwru" => cwru::run(data, test),
         _ => bail!("unknown backtest '{name}', there are {}", NAMES.join(", ")),
     }?;
     let detail = result.as_object_mut().and_then(|result| result.remove("detail"));
@@ -99,11 +106,13 @@ pub fn run(name: &str, data: &Path, args: &BacktestArgs) -> Result<Value> {
 /// Pictures of what the result holds; returns their names.
 fn draw(result: &Value, detail: Option<&Value>, folder: &Path) -> Result<Vec<String>> {
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let title = format!(
-        "{} {}",
-        result["set"].as_str().unwrap_or_default(),
-        result["subset"].as_str().unwrap_or_default()
-    );
+    let mut title = result["set"].as_str().unwrap_or_default().to_owned();
+    if let Some(subset) = result["subset"].as_str() {
+        title = format!("{title} {subset}");
+    }
+    if let Some(hours) = result["horizon_h"].as_f64() {
+        title = format!("{title}, failure within {hours} h");
+    }
     let mut drawn = Vec::new();
     let mut name = |name: &str| {
         drawn.push(name.to_owned());
@@ -135,7 +144,12 @@ fn draw(result: &Value, detail: Option<&Value>, folder: &Path) -> Result<Vec<Str
         let bins: Vec<metrics::ReliabilityBin> =
             serde_json::from_value(of["reliability"].clone()).unwrap_or_default();
         if !bins.is_empty() {
-            let title = format!("{title}: probability said and share that failed");
+            let of = if file == "reliability.svg" {
+                ""
+            } else {
+                " at the natural base rate"
+            };
+            let title = format!("{title}{of}: probability said and share that failed");
             picture::reliability_table(&name(file), &title, &bins)?;
         }
     }
@@ -147,4 +161,27 @@ fn draw(result: &Value, detail: Option<&Value>, folder: &Path) -> Result<Vec<Str
         picture::histogram(&name("lead_time.svg"), &title, "hours ahead", &leads)?;
     }
     Ok(drawn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_backtest_refuses_a_folder_that_is_not_there_or_empty_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in [dir.path().to_path_buf(), dir.path().join("nowhere")] {
+            for name in NAMES {
+                let error = format!("{:#}", run(name, &folder, &BacktestArgs::default()).unwrap_err());
+                assert!(error.contains(&folder.display().to_string()), "{name}: {error}");
+            }
+        }
+        let error = run("lottery", dir.path(), &BacktestArgs::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("unknown backtest 'lottery', there are cmapss, azure"),
+            "{error}"
+        );
+    }
 }

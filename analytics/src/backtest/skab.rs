@@ -8,7 +8,7 @@ use ndarray::{Array1, Array2};
 use serde_json::{Value, json};
 
 use super::metrics::{Confusion, quantile};
-use super::table::Table;
+use super::table::{Table, names};
 
 /// Protocol of the leaderboard.
 const TRAIN_ROWS: usize = 400;
@@ -117,20 +117,13 @@ fn invert(mut a: Array2<f64>) -> Option<Array2<f64>> {
 /// Files with an `anomaly` column in the subfolders, in name order.
 fn files(data: &Path) -> Result<Vec<(PathBuf, String)>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(data).map_err(|e| anyhow::anyhow!("{}: {e}", data.display()))? {
-        let folder = entry?.path();
-        if !folder.is_dir() || folder.file_name().is_some_and(|n| n == "anomaly-free") {
-            continue;
-        }
-        for file in std::fs::read_dir(&folder)? {
-            let name = file?.file_name().to_string_lossy().into_owned();
-            let name = name.strip_suffix(".gz").unwrap_or(&name).to_owned();
-            if name.ends_with(".csv") {
-                found.push((folder.clone(), name));
-            }
+    for part in names(data)?.iter().filter(|part| *part != "anomaly-free") {
+        let folder = data.join(part);
+        if folder.is_dir() {
+            let files = names(&folder)?.into_iter().filter(|name| name.ends_with(".csv"));
+            found.extend(files.map(|name| (folder.clone(), name)));
         }
     }
-    found.sort();
     Ok(found)
 }
 

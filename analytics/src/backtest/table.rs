@@ -20,6 +20,23 @@ pub(crate) fn find(folder: &Path, name: &str) -> Result<PathBuf> {
     bail!("{}: file not found, nor {name}.gz beside it", plain.display())
 }
 
+/// Names of what a folder holds, sorted, without the `.gz` of packed files.
+pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
+    let place = || format!("{}: cannot be read", folder.display());
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(place)? {
+        let name = entry
+            .with_context(place)?
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
+        names.push(name.strip_suffix(".gz").unwrap_or(&name).to_owned());
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
 fn open(path: &Path) -> Result<Box<dyn Read>> {
     let file = File::open(path).with_context(|| format!("{}: cannot be opened", path.display()))?;
     Ok(if path.extension().is_some_and(|e| e == "gz") {
@@ -92,6 +109,11 @@ impl Table {
 
     pub fn text(&self, row: usize, column: usize) -> &str {
         self.records[row].get(column).unwrap_or_default().trim()
+    }
+
+    /// Where it was read from.
+    pub fn place(&self) -> std::path::Display<'_> {
+        self.path.display()
     }
 
     /// An error at one value.
