@@ -27,6 +27,9 @@ pub struct TrainArgs {
     /// Write what is learned from as Parquet files below this folder, one folder for each class.
     #[arg(long, value_name = "DIR")]
     export: Option<PathBuf>,
+    /// Draw the reliability table of each horizon below this folder, one folder for each class.
+    #[arg(long, value_name = "DIR")]
+    svg: Option<PathBuf>,
     /// One JSON object a class instead of text.
     #[arg(long)]
     json: bool,
@@ -104,6 +107,16 @@ pub async fn train(args: TrainArgs, url: &str) -> anyhow::Result<ExitCode> {
                 one.tenant, one.class, one.name, one.outcome, one.rows, one.assets
             );
             one.why.iter().for_each(|why| println!("  {why}"));
+        }
+        if let Some(folder) = &args.svg {
+            let folder = folder.join(format!(
+                "{}-{}",
+                one.tenant,
+                one.class.replace(|c: char| !c.is_alphanumeric(), "_")
+            ));
+            for name in train::draw(one, &folder)? {
+                eprintln!("{}", folder.join(name).display());
+            }
         }
     }
     if let Some(folder) = &args.export {
@@ -275,7 +288,7 @@ pub async fn look_at_drift(args: DriftArgs, url: &str) -> anyhow::Result<ExitCod
     let pool = pool(url)?;
     let looks = drift::run(&pool, args.days, Timestamp::now()).await?;
     if looks.is_empty() && !args.json {
-        println!("no class has a failure model yet");
+        println!("no class has a model, or enough rows of features, yet");
     }
     for look in looks {
         if args.json {

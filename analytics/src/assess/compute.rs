@@ -164,7 +164,7 @@ fn finish(begun: Begun, features: Option<Vec<SeriesFeatures>>) -> anyhow::Result
     let life = life_facts(&facts, &class, &window.end);
     let row = detection.as_ref().map(|detection| vector(detection, &window));
     let foreseen = row.as_ref().and_then(|row| {
-        let row = learn::named(row, &facts);
+        let row = learn::named(row, &facts, window.end);
         let mut foreseen = class.failure_model.as_ref().map(|(_, model)| model.foresee(&row));
         if let Some((_, model)) = &class.life_model {
             match model.foresee(&row) {
@@ -211,7 +211,7 @@ fn finish(begun: Begun, features: Option<Vec<SeriesFeatures>>) -> anyhow::Result
         asset: facts.asset_id,
         window_start: window.start(),
         window_end: window.end,
-        features: json_text(&row, &facts, detection.as_ref()),
+        features: json_text(&row, &facts, window.end, detection.as_ref()),
     });
     let mut inputs = json!({
         "facts": facts,
@@ -287,7 +287,12 @@ fn vector(detection: &Detection, window: &Window) -> Vec<(String, Vec<f64>)> {
 }
 
 /// The row of the feature table. Written by hand: it is most of what a pass writes.
-fn json_text(row: &[(String, Vec<f64>)], facts: &AssetFacts, detection: Option<&Detection>) -> String {
+fn json_text(
+    row: &[(String, Vec<f64>)],
+    facts: &AssetFacts,
+    at: Timestamp,
+    detection: Option<&Detection>,
+) -> String {
     let mut text = String::with_capacity(64 + row.len() * (16 + NAMES.len() * 11));
     text.push('{');
     for (name, numbers) in row {
@@ -307,7 +312,7 @@ fn json_text(row: &[(String, Vec<f64>)], facts: &AssetFacts, detection: Option<&
     let regime = detection.and_then(|detection| detection.regime);
     let regime = regime.map_or_else(|| "null".to_owned(), |regime| regime.to_string());
     let _ = write!(text, "\"regime\":{regime}");
-    for (name, value) in learn::asset_features(facts) {
+    for (name, value) in learn::asset_features(facts, at) {
         match value.filter(|value| value.is_finite()) {
             Some(value) => {
                 let _ = write!(text, ",\"{name}\":{}", value as f32);
@@ -413,4 +418,60 @@ fn register_reasons(facts: &AssetFacts) -> Vec<Reason> {
         format!("{} error events within 24 h", facts.errors_24h),
     );
     reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use models::db::assessment::ClassRow;
+    use models::id::{AssetClassId, AssetId, TenantId};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::learn::data;
+
+    fn facts(running_h: Option<f64>, maintained: Option<Timestamp>) -> AssetFacts {
+        let facts = json!({
+            "asset_id": AssetId::new(), "tenant_id": TenantId::new(), "name": "P-1", "class_id": AssetClassId::new(),
+            "class_name": "pump", "status": "operational", "running_h": running_h, "running_h_at_failure": 12.7,
+            "last_maintenance_at": maintained, "alarms_critical": 0, "alarms_serious": 0, "alarms_warning": 0,
+            "errors_24h": 3, "errors_7d": 9,
+        });
+        serde_json::from_value(facts).unwrap()
+    }
+
+    proptest! {
+        /// A model is learned from rows that went through the database and asked with rows that didn't: they are the same.
+        #[test]
+        fn training_reads_what_serving_saw_to_the_bit(
+            numbers in prop::collection::vec(prop::option::of(any::<f64>()), 2 * NAMES.len()),
+            running_h in prop::option::of(0.0..1e7),
+            since_h in prop::option::of(0.0..1e5),
+        ) {
+            let at = Timestamp::from_secs(1_772_323_200);
+            let facts = facts(running_h, since_h.map(|hours: f64| at.plus_seconds(-hours * 3600.0)));
+            let row: Vec<(String, Vec<f64>)> = ["a \"quoted\" name", "b"]
+                .into_iter()
+                .zip(numbers.chunks(NAMES.len()))
+                .map(|(name, numbers)| {
+                    let stored = |number: &Option<f64>| number.map_or(f64::NAN, learn::stored);
+                    (name.to_owned(), numbers.iter().map(stored).collect())
+                })
+                .collect();
+            let text = json_text(&row, &facts, at, None);
+            let kept = ClassRow {
+                asset_id: facts.asset_id,
+                window_end: at,
+                features: serde_json::from_str(&text).unwrap(),
+            };
+            let rows = data::rows(&[kept], Vec::new(), at).unwrap();
+            let served = rows.layout.vector(&learn::named(&row, &facts, at));
+            prop_assert_eq!(served.len(), 2 * NAMES.len() + 5);
+            for ((name, served), trained) in rows.layout.names().iter().zip(&served).zip(rows.x.row(0)) {
+                let nothing = !served.is_finite() && !trained.is_finite();
+                prop_assert!(nothing || served.to_bits() == trained.to_bits(), "{}: {} {}", name, served, trained);
+            }
+            let since = rows.layout.names().iter().position(|name| name == "hours_since_maintenance").unwrap();
+            prop_assert_eq!(served[since].is_finite(), since_h.is_some());
+        }
+    }
 }

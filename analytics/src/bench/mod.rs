@@ -229,6 +229,7 @@ async fn train_model(pool: &PgPool, plant: &Plant, now: Timestamp) -> anyhow::Re
         }],
         sketch,
         present,
+        known_until: Some(now),
     };
     let card = Card {
         summary: "made up to measure".to_owned(),

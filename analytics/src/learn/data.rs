@@ -44,6 +44,8 @@ pub struct Labelled {
     pub rows: Vec<usize>,
     pub y: Vec<bool>,
     pub weight: Vec<f64>,
+    /// The failure that followed.
+    pub failure: Vec<Option<(AssetId, Timestamp)>>,
     /// Failures that a row with features comes before, and machines that had one.
     pub failures: usize,
     pub failed_assets: usize,
@@ -64,7 +66,7 @@ pub async fn read(
     rows(&stored, labels, to)
 }
 
-fn rows(stored_rows: &[ClassRow], labels: Vec<ClassLabel>, to: Timestamp) -> anyhow::Result<Rows> {
+pub(crate) fn rows(stored_rows: &[ClassRow], labels: Vec<ClassLabel>, to: Timestamp) -> anyhow::Result<Rows> {
     let mut channels = BTreeSet::new();
     let mut asset_names = BTreeSet::new();
     for row in stored_rows {
@@ -157,6 +159,7 @@ impl Rows {
             rows: Vec::new(),
             y: Vec::new(),
             weight: Vec::new(),
+            failure: Vec::new(),
             failures: 0,
             failed_assets: 0,
         };
@@ -178,6 +181,7 @@ impl Rows {
             out.rows.push(row);
             out.y.push(next.is_some());
             out.weight.push(next.map_or(1.0, |label| label.weight));
+            out.failure.push(next.map(|label| (label.asset, label.at)));
         }
         out.failures = seen.len();
         out.failed_assets = seen.iter().map(|(asset, _)| asset).collect::<BTreeSet<_>>().len();

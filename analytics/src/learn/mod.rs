@@ -11,6 +11,7 @@
 pub mod data;
 pub mod drift;
 pub mod export;
+mod judge;
 pub mod leak;
 pub mod remaining;
 pub mod schedule;
@@ -19,6 +20,7 @@ pub mod train;
 
 use models::artifact::Artifact;
 use models::db::assessment::AssetFacts;
+use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Beta, ContinuousCDF};
 
@@ -32,7 +34,7 @@ pub fn stored(number: f64) -> f64 {
 }
 
 /// Features of an asset that no channel has; `None` = not known.
-pub fn asset_features(facts: &AssetFacts) -> [(&'static str, Option<f64>); 4] {
+pub fn asset_features(facts: &AssetFacts, at: Timestamp) -> [(&'static str, Option<f64>); 5] {
     let since_failure = facts
         .running_h
         .zip(facts.running_h_at_failure)
@@ -42,6 +44,12 @@ pub fn asset_features(facts: &AssetFacts) -> [(&'static str, Option<f64>); 4] {
         ("errors_7d", Some(facts.errors_7d as f64)),
         ("running_h", facts.running_h),
         ("running_h_since_failure", since_failure),
+        (
+            "hours_since_maintenance",
+            facts
+                .last_maintenance_at
+                .map(|done| at.seconds_since(done).max(0.0) / 3600.0),
+        ),
     ]
 }
 
@@ -52,10 +60,10 @@ pub struct Named<'a> {
     pub asset: Vec<(&'static str, f64)>,
 }
 
-pub fn named<'a>(channels: &'a [(String, Vec<f64>)], facts: &AssetFacts) -> Named<'a> {
+pub fn named<'a>(channels: &'a [(String, Vec<f64>)], facts: &AssetFacts, at: Timestamp) -> Named<'a> {
     Named {
         channels,
-        asset: asset_features(facts)
+        asset: asset_features(facts, at)
             .into_iter()
             .map(|(name, value)| (name, value.map_or(f64::NAN, stored)))
             .collect(),
@@ -181,6 +189,9 @@ pub struct FailureModel {
     pub sketch: Vec<Vec<f32>>,
     /// Share of the training rows that had the feature.
     pub present: Vec<f32>,
+    /// Until here it was known who failed; versions of before this was noted don't say.
+    #[serde(default)]
+    pub known_until: Option<Timestamp>,
 }
 
 impl Artifact for FailureModel {

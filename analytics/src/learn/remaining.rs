@@ -8,7 +8,7 @@
 //! `label` says which rows can be learned from, [`candidate()`] chooses the cap, backtests and compares with what stands.
 
 mod candidate;
-mod label;
+pub(super) mod label;
 
 use models::artifact::Artifact;
 use models::assessment::RemainingLife;
@@ -48,6 +48,9 @@ pub struct RemainingModel {
     pub known_until: Timestamp,
     /// Share of the training rows that had each feature.
     pub present: Vec<f32>,
+    /// Quantiles 0, 5, … 100 % of each feature in training, for drift; none in versions of before it was watched.
+    #[serde(default)]
+    pub sketch: Vec<Vec<f32>>,
 }
 
 impl Artifact for RemainingModel {

@@ -3,6 +3,8 @@
 use anyhow::Context;
 use models::artifact::{Artifact, Card, Envelope};
 use models::db::assessment::{self as db, NewModel, TrainableClass};
+use models::id::ModelVersionId;
+use models::time::Timestamp;
 use serde_json::{Map, Value, json};
 use sqlx::{PgConnection, PgPool};
 
@@ -39,6 +41,13 @@ pub struct Judged {
     pub better: Result<(), String>,
 }
 
+/// A champion with its version and the end of its data.
+pub struct Stands<M> {
+    pub id: ModelVersionId,
+    pub trained_to: Timestamp,
+    pub model: M,
+}
+
 /// The champion of a class, if there is one.
 ///
 /// # Errors
@@ -46,12 +55,20 @@ pub struct Judged {
 pub async fn champion<M: ClassModel>(
     connection: &mut PgConnection,
     class: &TrainableClass,
-) -> anyhow::Result<Option<M>> {
-    let stored = db::champion(connection, class.tenant_id, M::NAME, &class.class_id.to_string()).await?;
-    stored
-        .map(|stored| stored.artifact.open())
-        .transpose()
-        .with_context(|| format!("the champion of {}", M::NAME))
+) -> anyhow::Result<Option<Stands<M>>> {
+    let scope = class.class_id.to_string();
+    let Some(stored) = db::champion(connection, class.tenant_id, M::NAME, &scope).await? else {
+        return Ok(None);
+    };
+    let model = stored
+        .artifact
+        .open()
+        .with_context(|| format!("the champion of {}", M::NAME))?;
+    Ok(Some(Stands {
+        id: stored.id,
+        trained_to: stored.trained_to,
+        model,
+    }))
 }
 
 /// There is no candidate.

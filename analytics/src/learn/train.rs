@@ -1,6 +1,8 @@
 //! Training: rows, leaks, backtests by machine and by time, a candidate with its card, and whether it is
 //! better than the champion.
 
+use std::path::Path;
+
 use anyhow::Context;
 use models::db::assessment::{self as db, TrainableClass};
 use models::id::ModelVersionId;
@@ -10,14 +12,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use super::data::{self, Labelled, Rows};
+use super::data::{self, Rows};
+use super::judge;
 use super::leak::{self, Leak};
 use super::remaining::{self, RemainingModel};
-use super::store::{self, Judged};
+use super::store::{self, Judged, Stands};
 use super::{Calibration, FailureModel, Horizon, Layout, MODELS};
-use crate::backtest::metrics::{brier, calibration_error, reliability_table, roc_auc};
+use crate::backtest::metrics::{ReliabilityBin, brier, calibration_error, reliability_table, roc_auc};
 use crate::backtest::settings::{PATIENCE, classifier, labels};
-use crate::boost::{Booster, Feature, Training, fit_grouped};
+use crate::boost::{Feature, Training, fit_grouped};
+use crate::picture;
 use crate::prognosis::HORIZONS_H;
 use crate::reliability::{DEFAULT_SHAPE, Life, LifeModel, fit_life};
 
@@ -26,10 +30,6 @@ pub const LEAST_FAILURES: usize = 10;
 pub const LEAST_FAILED_ASSETS: usize = 5;
 const LEAST_ROWS: usize = 200;
 const FOLDS: usize = 5;
-/// Share of the time that a candidate is trained on in the backtest by time.
-const PAST: f64 = 0.7;
-/// How much better a challenger's Brier score must be to take over by itself.
-const BETTER: f64 = 0.99;
 
 /// How training is asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -138,8 +138,14 @@ pub async fn class(
     let from = now.plus_seconds(-args.days * 86_400.0);
     let mut connection = pool.acquire().await?;
     let rows = data::read(&mut connection, class.class_id, from, now).await?;
-    let stands: Option<FailureModel> = store::champion(&mut connection, class).await?;
-    let life_stands: Option<RemainingModel> = store::champion(&mut connection, class).await?;
+    let stands: Option<Stands<FailureModel>> = store::champion(&mut connection, class).await?;
+    let life_stands: Option<Stands<RemainingModel>> = store::champion(&mut connection, class).await?;
+    // A version of before this was noted knew the labels up to its last row at least.
+    let stands = stands.map(|mut stands| {
+        stands.model.known_until.get_or_insert(stands.trained_to);
+        stands.model
+    });
+    let life_stands = life_stands.map(|stands| stands.model);
     drop(connection);
     let (rows, failures, life) = tokio::task::spawn_blocking(move || {
         let failures = candidate(&rows, stands.as_ref());
@@ -149,7 +155,7 @@ pub async fn class(
     .await?;
     let failures = match failures {
         Ok(candidate) => {
-            let better = better(&candidate.figures);
+            let better = judge::better(&candidate.figures);
             let judged = Judged {
                 summary: "boosted trees on the features of a pass, calibrated by machines they never saw",
                 layout: candidate.model.layout.clone(),
@@ -219,7 +225,7 @@ fn life_words(lives: &[(f64, bool)], shape: Option<f64>) -> String {
     }
 }
 
-/// A candidate from rows; `champion` is judged on the same last rows in time.
+/// A candidate from rows; `champion` is judged with it on the rows that the champion has not seen.
 ///
 /// # Errors
 /// What is missing, for people.
@@ -265,23 +271,25 @@ pub fn candidate(rows: &Rows, champion: Option<&FailureModel>) -> Result<Candida
             .map_err(|error| failed(&error))?;
         let calibration = Calibration::fit(&cross.predictions, &labelled.y, labelled.failures)
             .ok_or_else(|| NoCandidate::Failed("no score can be calibrated".to_owned()))?;
-        let p: Vec<f64> = cross
-            .predictions
-            .iter()
-            .map(|score| calibration.probability(*score).0)
-            .collect();
+        let p = judge::held_out(&cross, &labelled.y, labelled.failures).map_err(NoCandidate::Failed)?;
         let by_time =
-            by_time(rows, &labelled, &features, champion, horizon_h).map_err(|error| failed(&error))?;
+            judge::by_time(rows, &labelled, &features, horizon_h).map_err(|error| failed(&error))?;
+        let against = champion
+            .map(|champion| judge::against(rows, &labelled, &p, champion, horizon_h))
+            .transpose()
+            .map_err(|error| failed(&error))?;
         let base_rate = labelled.y.iter().filter(|y| **y).count() as f64 / y.len() as f64;
+        let (own, of_base_rate) = (brier(&p, &labelled.y), base_rate * (1.0 - base_rate));
         figures.insert(
             format!("{horizon_h}h"),
             json!({
                 "failures": labelled.failures, "machines_that_failed": labelled.failed_assets, "rows": y.len(),
-                "base_rate": base_rate, "brier": brier(&p, &labelled.y),
-                "brier_of_base_rate": base_rate * (1.0 - base_rate),
+                "base_rate": base_rate, "brier": own,
+                "brier_of_base_rate": of_base_rate, "left_out": own > judge::BETTER * of_base_rate,
                 "auc": roc_auc(&cross.predictions, &labelled.y),
                 "calibration_error": calibration_error(&p, &labelled.y, 10),
                 "reliability": reliability_table(&p, &labelled.y, 10), "rounds": cross.rounds, "by_time": by_time,
+                "against_champion": against.flatten(),
             }),
         );
         horizons.push(Horizon {
@@ -299,6 +307,13 @@ pub fn candidate(rows: &Rows, champion: Option<&FailureModel>) -> Result<Candida
             failures: few.0,
             assets: few.1,
         });
+    }
+    // A horizon at which nothing is told apart is left to life data, as long as another one stays.
+    let left_out = |figures: &serde_json::Map<String, Value>, horizon: &Horizon| {
+        figures[&format!("{}h", horizon.horizon_h)]["left_out"] == true
+    };
+    if horizons.iter().any(|horizon| !left_out(&figures, horizon)) {
+        horizons.retain(|horizon| !left_out(&figures, horizon));
     }
     let mut sources: std::collections::BTreeMap<&str, (usize, f64)> = std::collections::BTreeMap::new();
     for label in &rows.labels {
@@ -321,6 +336,7 @@ pub fn candidate(rows: &Rows, champion: Option<&FailureModel>) -> Result<Candida
             horizons,
             sketch,
             present,
+            known_until: Some(rows.known_until),
         },
         leaks,
         figures,
@@ -340,7 +356,7 @@ fn limits(rows: &Rows, horizons: &[Horizon]) -> Vec<String> {
         .collect();
     if !missing.is_empty() {
         limits.push(format!(
-            "too few failures for the horizons {missing:?} h: life data speak there"
+            "failures are too few, or features tell too little, for the horizons {missing:?} h: life data speak there"
         ));
     }
     let unsure = rows.labels.iter().filter(|label| label.weight < 1.0).count();
@@ -350,92 +366,28 @@ fn limits(rows: &Rows, horizons: &[Horizon]) -> Vec<String> {
     limits
 }
 
-/// Trained on the past, judged on the rest, with a horizon between them so that no label reaches across.
-fn by_time(
-    rows: &Rows,
-    labelled: &Labelled,
-    features: &[Feature],
-    champion: Option<&FailureModel>,
-    horizon_h: i32,
-) -> anyhow::Result<Value> {
-    let at = |place: &usize| rows.at[labelled.rows[*place]];
-    let mut order: Vec<usize> = (0..labelled.rows.len()).collect();
-    order.sort_by_key(at);
-    let cut = at(&order[(order.len() as f64 * PAST) as usize]);
-    let before = cut.plus_seconds(-f64::from(horizon_h) * 3600.0);
-    let past: Vec<usize> = (0..order.len()).filter(|place| at(place) <= before).collect();
-    let rest: Vec<usize> = (0..order.len()).filter(|place| at(place) > cut).collect();
-    let positives = |places: &[usize]| places.iter().filter(|place| labelled.y[**place]).count();
-    if positives(&past) == 0 || positives(&rest) == 0 || positives(&past) == past.len() {
-        return Ok(json!({ "why": "no failure in one of the two parts: time can't be split" }));
-    }
-    let part = |places: &[usize]| -> (Array2<f64>, Vec<bool>, Vec<f64>) {
-        let of: Vec<usize> = places.iter().map(|place| labelled.rows[*place]).collect();
-        let y = places.iter().map(|place| labelled.y[*place]).collect();
-        let weight = places.iter().map(|place| labelled.weight[*place]).collect();
-        (rows.x.select(Axis(0), &of), y, weight)
-    };
-    let (x, y, weight) = part(&past);
-    let targets = labels(&y);
-    let params = crate::boost::Params {
-        rounds: 100,
-        learning_rate: 0.06,
-        ..classifier(&y, features.len())
-    };
-    let model = Booster::fit(
-        &params,
-        features,
-        Training::new(x.view(), &targets).weights(&weight),
-    )?;
-    let (x, y, _) = part(&rest);
-    let p = model.predict(x.view())?;
-    let champion = champion
-        .filter(|champion| champion.layout == rows.layout)
-        .and_then(|champion| {
-            champion
-                .horizons
-                .iter()
-                .find(|horizon| horizon.horizon_h == horizon_h)
-        })
-        .map(|horizon| -> anyhow::Result<f64> {
-            let scores = horizon.booster.predict(x.view())?;
-            let p: Vec<f64> = scores
-                .iter()
-                .map(|score| horizon.calibration.probability(*score).0)
-                .collect();
-            Ok(brier(&p, &y))
-        })
-        .transpose()?;
-    let rate = positives(&rest) as f64 / rest.len() as f64;
-    Ok(json!({
-        "rows": rest.len(), "from": cut, "brier": brier(&p, &y), "auc": roc_auc(&p, &y),
-        "brier_of_base_rate": rate * (1.0 - rate), "brier_of_champion": champion,
-    }))
-}
-
-/// Whether a candidate should stand in place of what does: better than the champion on the last part of
-/// the time, or, without one, than saying the base rate.
-fn better(figures: &serde_json::Map<String, Value>) -> Result<(), String> {
-    for (horizon, of) in figures.iter().filter(|(name, _)| name.ends_with('h')) {
-        let number = |value: &Value| value.as_f64();
-        if let (Some(own), Some(base)) = (number(&of["brier"]), number(&of["brier_of_base_rate"]))
-            && own > BETTER * base
-        {
-            return Err(format!(
-                "within {horizon} it is no better than the base rate on machines it has not seen (Brier {own:.5} against {base:.5})"
-            ));
+/// Draws the reliability table of each horizon into `folder`, for machines that were not seen; returns the files' names.
+///
+/// # Errors
+/// When a picture can't be written.
+pub fn draw(trained: &Trained, folder: &Path) -> anyhow::Result<Vec<String>> {
+    let mut drawn = Vec::new();
+    let figures = trained.figures.as_object().into_iter().flatten();
+    for (horizon, of) in figures.filter(|(name, _)| name.ends_with('h')) {
+        let bins: Vec<ReliabilityBin> = serde_json::from_value(of["reliability"].clone()).unwrap_or_default();
+        if bins.is_empty() {
+            continue;
         }
-        if let (Some(own), Some(champion)) = (
-            number(&of["by_time"]["brier"]),
-            number(&of["by_time"]["brier_of_champion"]),
-        ) && own > BETTER * champion
-        {
-            return Err(format!(
-                "within {horizon} it is no better than the champion on the newest rows (Brier {own:.5} against {champion:.5})"
-            ));
-        }
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let name = format!("reliability_{horizon}.svg");
+        let title = format!(
+            "{}, failure within {horizon}: probability said and share that failed",
+            trained.class
+        );
+        picture::reliability_table(&folder.join(&name), &title, &bins)?;
+        drawn.push(name);
     }
-    Ok(())
+    Ok(drawn)
 }
 
 /// Quantiles of every column in steps of a twentieth, and the share of rows that have it.

@@ -15,7 +15,6 @@ use crate::boost::{Booster, CrossFit, Feature, Params, Training, fit_grouped};
 use crate::learn::data::Rows;
 use crate::learn::leak::{self, Leak};
 use crate::learn::train::sketch;
-use crate::stats;
 
 /// Fewer runs can't bound an 80 % interval: with nine, the longest and the shortest stand at its ends.
 pub const LEAST_RUNS: usize = 10;
@@ -167,7 +166,7 @@ pub fn candidate(rows: &Rows, champion: Option<&RemainingModel>) -> Result<Candi
             "its features hardly tell how much life is left on machines it has not seen: error {own:.0} h, {constant:.0} h by always saying the same"
         ))
     };
-    let (_, present) = sketch(&found.x);
+    let (sketch, present) = sketch(&found.x);
     Ok(Candidate {
         rows: left.len(),
         leaks,
@@ -183,6 +182,7 @@ pub fn candidate(rows: &Rows, champion: Option<&RemainingModel>) -> Result<Candi
             machines: found.labelled.machines,
             known_until: rows.known_until,
             present,
+            sketch,
         },
     })
 }
@@ -197,8 +197,7 @@ fn judge(fit: &Fit) -> Map<String, Value> {
         let others = |values: &[f64]| of(false).map(|i| values[i]).collect::<Vec<_>>();
         let errors = Conformal::new(&others(&fit.held_out), &others(left), 0.05);
         for i in of(true) {
-            let outcomes = stats::sorted(errors.outcomes(fit.held_out[i], cap_h));
-            let (low, high) = (stats::quantile(&outcomes, 0.1), stats::quantile(&outcomes, 0.9));
+            let [low, _, high] = errors.band(fit.held_out[i], cap_h).unwrap_or([0.0, 0.0, cap_h]);
             let one = |yes: bool| f64::from(u8::from(yes));
             inside += one(low <= left[i] && left[i] <= high);
             below += one(left[i] < low);

@@ -12,14 +12,14 @@ use crate::stats;
 const LEAST_ROWS_OF_RUN: usize = 5;
 
 /// What ended a stretch of a machine's time: a failure, or work that came before one.
-pub(super) struct End {
+pub struct End {
     at: Timestamp,
     failed: bool,
     weight: f64,
 }
 
 /// The ends of each machine's stretches, in time.
-pub(super) fn ends(rows: &Rows) -> BTreeMap<AssetId, Vec<End>> {
+pub fn ends(rows: &Rows) -> BTreeMap<AssetId, Vec<End>> {
     let mut ends: BTreeMap<AssetId, Vec<End>> = BTreeMap::new();
     for label in &rows.labels {
         ends.entry(label.asset).or_default().push(End {
@@ -35,7 +35,7 @@ pub(super) fn ends(rows: &Rows) -> BTreeMap<AssetId, Vec<End>> {
 }
 
 /// Rows with their labels under a cap.
-pub(super) struct Labelled {
+pub struct Labelled {
     pub cap_h: f64,
     pub rows: Vec<usize>,
     /// Hours left, at most the cap.
@@ -48,7 +48,7 @@ pub(super) struct Labelled {
 }
 
 /// The median length of the runs to failure, hours; NaN without any.
-pub(super) fn usual_run_h(rows: &Rows, ends: &BTreeMap<AssetId, Vec<End>>) -> f64 {
+pub fn usual_run_h(rows: &Rows, ends: &BTreeMap<AssetId, Vec<End>>) -> f64 {
     let mut began: BTreeMap<(AssetId, Timestamp), (Timestamp, usize)> = BTreeMap::new();
     for (asset, at) in rows.asset.iter().zip(&rows.at) {
         let next = ends
@@ -69,7 +69,7 @@ pub(super) fn usual_run_h(rows: &Rows, ends: &BTreeMap<AssetId, Vec<End>>) -> f6
 }
 
 /// The rows whose next `cap_h` hours are known, with the hours that were left.
-pub(super) fn label(rows: &Rows, ends: &BTreeMap<AssetId, Vec<End>>, cap_h: f64) -> Labelled {
+pub fn label(rows: &Rows, ends: &BTreeMap<AssetId, Vec<End>>, cap_h: f64) -> Labelled {
     let mut out = Labelled {
         cap_h,
         rows: Vec::new(),

@@ -131,7 +131,7 @@ async fn a_model_is_trained_promoted_taken_back_and_watched() {
         "{second:?}"
     );
     assert!(
-        second.why[0].contains("no better than the champion"),
+        second.why[0].contains("failures are new since the champion was learned"),
         "{:?}",
         second.why
     );
@@ -173,6 +173,9 @@ async fn a_model_is_trained_promoted_taken_back_and_watched() {
 
     let look = drift::run(&pool, 100.0, now()).await.unwrap().remove(0);
     assert!(!look.retrain, "{:?}", look.reasons);
+    for watched in [FailureModel::NAME, RemainingModel::NAME, "baseline"] {
+        assert!(look.figures[watched].is_object(), "{watched}: {}", look.figures);
+    }
     sqlx::query("UPDATE feature SET features = jsonb_set(features, '{vibration}', (SELECT jsonb_agg(v::float8 + 9) FROM jsonb_array_elements_text(features->'vibration') v))")
         .execute(&database.owner)
         .await
