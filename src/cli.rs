@@ -71,7 +71,7 @@ enum Command {
     Demo(DemoCommand),
     /// Run a model on a public data set; the last line is one JSON object.
     Backtest {
-        /// cmapss, azure, nab, ai4i, ims, femto, skab, metropt or hydraulic.
+        /// cmapss, azure, nab, ai4i, ims, femto, skab, metropt, hydraulic, naval or cwru.
         name: String,
         /// Folder of the data set.
         #[arg(long, value_name = "DIR")]
