@@ -178,7 +178,10 @@ impl<'a> Snapshot<'a> {
 /// Mean over the harmonics of a line at `fault` bins.
 fn prominence(envelope: &[f64], fault: f64) -> Option<f64> {
     let around = AROUND * fault;
-    if !(around >= LEAST_BINS) || fault * HARMONICS as f64 + around > (envelope.len() - 1) as f64 {
+    if around.is_nan()
+        || around < LEAST_BINS
+        || fault * HARMONICS as f64 + around > (envelope.len() - 1) as f64
+    {
         return None;
     }
     let mut sum = 0.0;
