@@ -105,8 +105,7 @@ pub async fn enter(app: &App, token: &str) -> Result<(Principal, Transaction<'st
         drop(connection);
         // A scope that this version doesn't know allows nothing.
         let scopes = key.scopes.iter().filter_map(|scope| scope.parse().ok()).collect();
-        let mut tx = app.pool().begin().await?;
-        models::db::act_for(&mut tx, key.tenant_id).await?;
+        let tx = models::db::begin_for(app.pool(), key.tenant_id).await?;
         return Ok((
             Principal {
                 tenant: key.tenant_id,
@@ -116,8 +115,7 @@ pub async fn enter(app: &App, token: &str) -> Result<(Principal, Transaction<'st
         ));
     }
     let claims = app.tokens().read(token).ok_or_else(refuse)?;
-    let mut tx = app.pool().begin().await?;
-    models::db::act_for(&mut tx, claims.ten).await?;
+    let mut tx = models::db::begin_for(app.pool(), claims.ten).await?;
     let (role, site) = auth::current_membership(&mut tx, claims.sub)
         .await?
         .ok_or_else(refuse)?;

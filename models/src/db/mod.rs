@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Transaction};
 
 use crate::id::TenantId;
 
@@ -17,6 +17,7 @@ pub mod alarm;
 pub mod assessment;
 pub mod audit;
 pub mod auth;
+pub mod authority;
 pub mod case_file;
 pub mod change;
 pub mod dead_letter;
@@ -25,6 +26,7 @@ pub mod external_alert;
 pub mod failure;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixture;
+pub mod gateway_configuration;
 pub mod history;
 pub mod idempotency;
 pub mod leader;
@@ -84,6 +86,9 @@ impl Role {
     }
 }
 
+/// How long a connection that was found to answer is believed to.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
 /// A pool whose connections have the rights of `role` and no others.
 ///
 /// # Errors
@@ -103,6 +108,16 @@ pub fn connect(url: &str, role: Role, max_connections: u32) -> Result<PgPool, sq
             Box::pin(async move {
                 connection.execute(role.set_role()).await?;
                 Ok(())
+            })
+        })
+        .test_before_acquire(false)
+        .before_acquire(move |connection, meta| {
+            Box::pin(async move {
+                // A question to the API would cost a round trip more; what answered a moment ago still does.
+                if role != Role::Api || meta.idle_for > TRUSTED_FOR {
+                    connection.ping().await?;
+                }
+                Ok(true)
             })
         })
         // Ingest copies nothing out.
@@ -153,6 +168,19 @@ pub async fn act_for(connection: &mut PgConnection, tenant: TenantId) -> Result<
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// A transaction that acts for `tenant`: [`act_for`] and the beginning in one round trip.
+///
+/// # Errors
+/// When the database does.
+pub async fn begin_for(
+    pool: &PgPool,
+    tenant: TenantId,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    // What begins a transaction takes no parameters. A UUID is hex digits and dashes, so it can't end the text.
+    let begin = format!("BEGIN; SET LOCAL forewarn.tenant_id = '{}'", tenant.uuid());
+    pool.begin_with(AssertSqlSafe(begin)).await
 }
 
 /// Gives the rest of the transaction the API's rights, and no others: what row-level security hides

@@ -63,3 +63,63 @@ async fn an_empty_installation_has_a_status() {
     drop(connection);
     database.drop_now().await;
 }
+
+#[tokio::test]
+async fn a_transaction_acts_for_its_tenant_and_leaves_nothing_behind() {
+    let database = TestDatabase::new().await;
+    // One connection: whoever comes next gets the same.
+    let pool = connect(&database.url(), Role::Api, 1).unwrap();
+    for end in ["dropped", "rolled back", "committed"] {
+        let tenant = TenantId::new();
+        let mut tx = begin_for(&pool, tenant).await.unwrap();
+        let acting: TenantId = sqlx::query_scalar("SELECT current_tenant()")
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap();
+        assert_eq!(acting, tenant);
+        match end {
+            "committed" => tx.commit().await.unwrap(),
+            "rolled back" => tx.rollback().await.unwrap(),
+            _ => drop(tx),
+        }
+        let error = sqlx::query("SELECT current_tenant()").execute(&pool).await;
+        let error = error.unwrap_err();
+        let code = error.as_database_error().and_then(|error| error.code());
+        assert_eq!(code.as_deref(), Some("42501"), "{end}");
+    }
+    pool.close().await;
+    database.drop_now().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_died_while_it_waited_is_replaced() {
+    let database = TestDatabase::new().await;
+    let pool = connect(&database.url(), Role::Api, 1).unwrap();
+    let mut tx = begin_for(&pool, TenantId::new()).await.unwrap();
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+    drop(tx);
+    sqlx::query("SELECT pg_terminate_backend($1, 10000)")
+        .bind(pid)
+        .execute(&database.owner)
+        .await
+        .unwrap();
+    // The trust in it ends; until then a question may fail, and afterwards none does.
+    let given_up = std::time::Instant::now() + Duration::from_secs(20);
+    let answered = async {
+        loop {
+            match begin_for(&pool, TenantId::new()).await {
+                Ok(_) => return true,
+                Err(error) => assert!(
+                    is_retryable(&error) && std::time::Instant::now() < given_up,
+                    "{error}"
+                ),
+            }
+        }
+    };
+    assert!(answered.await);
+    pool.close().await;
+    database.drop_now().await;
+}
