@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 use crate::serve::{self, Services};
-use crate::{bench, chaos, dead_letters, demo, export, import, learn, ledger, mapping, reliability, status};
+use crate::{
+    bench, chaos, dead_letters, demo, export, gateway, import, learn, ledger, mapping, reliability, status,
+};
 
 /// Readings from the field in, health, failure probability and the one ticket that is needed out.
 #[derive(Debug, Parser)]
@@ -63,6 +65,9 @@ enum Command {
     Import(import::Args),
     /// Readings of any channels and range as CSV, Parquet or Arrow stream.
     Export(export::Args),
+    /// The configuration of a gateway's agent: send another one, see what became of it.
+    #[command(subcommand)]
+    Gateway(gateway::Command),
     /// What a gateway's own topics and JSON mean: show, try, save.
     #[command(subcommand)]
     Mapping(mapping::Command),
@@ -190,6 +195,9 @@ impl Cli {
             }
             Command::Export(args) => {
                 return runtime.block_on(export::run(args, &config.database.address()?));
+            }
+            Command::Gateway(command) => {
+                runtime.block_on(gateway::run(command, &config.database.address()?))?;
             }
             Command::Mapping(command) => {
                 runtime.block_on(mapping::run(command, &config.database.address()?))?;

@@ -8,6 +8,7 @@ mod config;
 mod dead_letters;
 mod demo;
 mod export;
+mod gateway;
 mod gateways;
 mod import;
 mod learn;

@@ -50,7 +50,7 @@ pub struct Tls {
     pub cert_file: PathBuf,
     /// Private key, PEM.
     pub key_file: PathBuf,
-    /// When set, clients must show a certificate of one of these authorities, PEM.
+    /// When set, clients must show a certificate of one of these authorities, PEM, or of their tenant's own.
     pub client_ca_file: Option<PathBuf>,
     /// With `client_ca_file`: a client may come without a certificate, by its secret.
     #[serde(default)]
@@ -59,9 +59,16 @@ pub struct Tls {
     /// registered at the tenant's site of this name. Unset = it is refused.
     #[serde(default)]
     pub provision_site: Option<String>,
-    /// How often the files are looked at for changes, seconds.
+    /// Tenants may have authorities of their own (`/v1/certificate-authorities`), each for its own gateways.
+    #[serde(default = "yes")]
+    pub tenant_authorities: bool,
+    /// How often the files and the tenants' authorities are looked at for changes, seconds.
     #[serde(default = "five")]
     pub reload_s: u64,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn five() -> u64 {

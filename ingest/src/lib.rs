@@ -36,7 +36,9 @@ pub mod writer;
 use codec::intake::Intake;
 use config::Config;
 use front_door::auth::Passwords;
+use front_door::authorities::Authorities;
 use front_door::clock::Clocks;
+use front_door::configure::Configurations;
 use front_door::hub::journal::{Journal, Keeper};
 use front_door::limits::Admission;
 use front_door::quota::Quotas;
@@ -90,6 +92,14 @@ pub async fn run(
     };
     supervisor.spawn("journal", keeper.run());
     let clocks = Clocks::default();
+    let authorities = Authorities::default();
+    let configurations = Configurations::default();
+    supervisor.spawn(
+        "configurations",
+        configurations
+            .clone()
+            .keep(pool.clone(), hub.clone(), shutdown.clone()),
+    );
     supervisor.spawn("clocks", clocks.clone().keep(pool.clone(), shutdown.clone()));
     let door = Arc::new(Door {
         intake: intake.clone(),
@@ -101,6 +111,8 @@ pub async fn run(
         quotas: Quotas::default(),
         passwords: Passwords::new(config.limits.password_checks),
         clocks: clocks.clone(),
+        authorities: authorities.clone(),
+        configurations,
         restored,
         _silence: silence.drop_guard(),
         writers,
@@ -108,7 +120,8 @@ pub async fn run(
     let admission = Admission::new(config.limits.max_connections, config.limits.max_unauthenticated);
     if let Some(settings) = config.tls.clone() {
         let address = settings.listen.clone();
-        let (acceptor, refresh) = tls::acceptor(settings, shutdown.clone()).context("ingest.tls")?;
+        let (acceptor, refresh) =
+            tls::acceptor(settings, authorities, pool.clone(), shutdown.clone()).context("ingest.tls")?;
         let encrypted = TcpListener::bind(&address)
             .await
             .with_context(|| format!("ingest.tls.listen {address}"))?;

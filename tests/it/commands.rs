@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::path::{client, publish};
 use crate::plant::Plant;
-use crate::processes::forewarn;
-use crate::stack::Stack;
+use crate::processes::{Process, forewarn, forewarn_edge};
+use crate::stack::{Stack, until};
 
 async fn run(database: &TestDatabase, arguments: &[&str]) -> Output {
     let mut command = forewarn();
@@ -117,5 +117,63 @@ async fn the_ledger_says_where_readings_are_and_a_mended_letter_moves_them() {
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("acme/nobody"));
     mqtt.disconnect().await.unwrap();
+    stack.stop().await;
+}
+
+/// The real agent is sent a configuration by command: tried and kept, or refused with its words.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_configured_from_here() {
+    let stack = Stack::start("").await;
+    let plant = Plant::register(&stack.database).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = plant.agent_config(folder.path(), stack.mqtt.port(), 10);
+    let text = std::fs::read_to_string(&config).unwrap() + "[remote]\nenabled = true\n";
+    std::fs::write(&config, text.replace("on_end = \"stop\"", "on_end = \"loop\"")).unwrap();
+    let agent = Process::spawn(
+        "forewarn-edge",
+        forewarn_edge().arg("run").arg("--config").arg(&config),
+    );
+    let database = &stack.database;
+    let file = folder.path().join("wanted.toml");
+    let wanted = file.to_str().unwrap();
+    let stands = async |state: &'static str| {
+        until("the agent says what became of it", async || {
+            let shown = answer(&run(database, &["gateway", "configuration", "acme/line-1"]).await);
+            (shown["state"] == state).then_some(shown)
+        })
+        .await
+    };
+    std::fs::write(&file, "[batch]\nmax_age_ms = 250\n").unwrap();
+    let sent = run(
+        database,
+        &["gateway", "configure", "acme/line-1", "--file", wanted],
+    )
+    .await;
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    let active = stands("active").await;
+    assert!(
+        active["sent_at"].is_string() && active["reason"].is_null(),
+        "{active}"
+    );
+    std::fs::write(&file, "[uplink]\nwindow = 3\n").unwrap();
+    run(
+        database,
+        &["gateway", "configure", "acme/line-1", "--file", wanted],
+    )
+    .await;
+    let refused = stands("refused").await;
+    assert!(
+        refused["reason"].as_str().unwrap().contains("allow_uplink"),
+        "{refused}"
+    );
+    std::fs::write(&file, "[spool]\ndir = \"/\"\n").unwrap();
+    let here = run(
+        database,
+        &["gateway", "configure", "acme/line-1", "--file", wanted],
+    )
+    .await;
+    assert!(!here.status.success());
+    assert!(String::from_utf8_lossy(&here.stderr).contains("`spool`"));
+    agent.stop();
     stack.stop().await;
 }

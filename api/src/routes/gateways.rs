@@ -5,6 +5,7 @@ use axum::response::Response;
 use models::db::auth::{Secret, SecretKind};
 use models::db::overview::{self, CredentialRow, GatewayRow};
 use models::db::register;
+use models::db::registry::ClockBasis;
 use models::id::{CredentialId, GatewayId, SiteId};
 use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -88,16 +89,18 @@ pub struct GatewayDetail {
     #[serde(flatten)]
     gateway: Gateway,
     credentials: Vec<Credential>,
-    /// `null` until the gateway has sent a native batch.
+    /// `null` until the gateway has sent something with a time of its own.
     clock: Option<Clock>,
 }
 
 /// How far a gateway's own clock is off.
 #[derive(Serialize, ToSchema)]
 pub struct Clock {
-    /// Seconds ahead of the server's clock, negative = behind; short of it by the fastest way of a message.
+    /// Seconds ahead of the server's clock, negative = behind; short of it by the fastest way of a message and,
+    /// with the basis `reading`, by the age of the freshest reading.
     ahead_s: f64,
     measured_at: Timestamp,
+    basis: ClockBasis,
 }
 
 /// How a gateway signs in to MQTT.
@@ -172,9 +175,10 @@ async fn get(
         .collect();
     let clock = register::gateway_clock(tenant.db(), id)
         .await?
-        .map(|(ahead_us, measured_at)| Clock {
+        .map(|(ahead_us, measured_at, basis)| Clock {
             ahead_s: ahead_us as f64 / 1e6,
             measured_at,
+            basis,
         });
     Ok(Json(GatewayDetail {
         gateway,

@@ -11,8 +11,10 @@ use crate::state::App;
 mod alarms;
 mod assessments;
 mod assets;
+mod authorities;
 mod cases;
 mod channels;
+mod configurations;
 mod dead_letters;
 mod events;
 mod export;
@@ -84,6 +86,8 @@ pub fn all() -> OpenApiRouter<App> {
         .merge(gateways::routes())
         .merge(provision::routes())
         .merge(mappings::routes())
+        .merge(configurations::routes())
+        .merge(authorities::routes())
         .merge(ledger::routes())
         .merge(dead_letters::routes())
         .merge(model_versions::routes())

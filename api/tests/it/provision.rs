@@ -86,3 +86,115 @@ async fn a_credential_is_rotated_with_an_overlap() {
     }
     server.stop().await;
 }
+
+const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\n\
+    MIIBjzCCATWgAwIBAgIUWqioTc6MTtFBKZNvsAhIj5cWjWswCgYIKoZIzj0EAwIw\n\
+    HDEaMBgGA1UEAwwRYSBwbGFudCdzIGRldmljZXMwIBcNMjYxMTIxMTUyNjM2WhgP\n\
+    MjEyNjEwMjgxNTI2MzZaMBwxGjAYBgNVBAMMEWEgcGxhbnQncyBkZXZpY2VzMFkw\n\
+    EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEFpvuDwxWf4xySu9SARY3Q4PONpQvPnIQ\n\
+    0W7pTTFACbLhU3/LlRorInpbCYcESSAtPCwioHMP+sjGt7a+sS+3mqNTMFEwHQYD\n\
+    VR0OBBYEFMywSfTVcI5QTdXBsdmq5MH2AkhbMB8GA1UdIwQYMBaAFMywSfTVcI5Q\n\
+    TdXBsdmq5MH2AkhbMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIg\n\
+    aaBhqWPlfMT5pn0L3rh2pJRSQHg2PAIegLFpfPFZF4cCIQCiag5kqwlsaJOmpakD\n\
+    6KSC+fquWGkVL+qFBdacvGfISw==\n\
+    -----END CERTIFICATE-----\n";
+
+#[tokio::test]
+async fn an_authority_is_registered_and_revoked_with_what_it_vouched_for() {
+    let server = Server::start().await;
+    let plant = server.plant("north").await;
+    let token = server.sign_in(&plant.email("admin")).await;
+    let path = "/v1/certificate-authorities";
+    let body = json!({ "name": "devices", "certificate": AUTHORITY, "site_id": plant.site });
+    let new = server.post(path, &token, body.clone()).await.expect(201);
+    assert_eq!(new["fingerprint"].as_str().unwrap().len(), 64);
+    server
+        .post(path, &token, body.clone())
+        .await
+        .refused(409, "duplicate");
+    for (field, value, at) in [
+        ("certificate", json!("nonsense"), "/certificate"),
+        ("name", json!(" "), "/name"),
+    ] {
+        let mut wrong = body.clone();
+        wrong[field] = value;
+        let refused = server
+            .post(path, &token, wrong)
+            .await
+            .refused(422, "invalid-body");
+        assert!(refused.to_string().contains(at), "{refused}");
+    }
+    sqlx::query(
+        "INSERT INTO gateway_credential (id, tenant_id, gateway_id, certificate_sha256, authority_id)
+         SELECT gen_random_uuid(), $1, $2, sha256('x'), id FROM tenant_authority WHERE site_id = $3",
+    )
+    .bind(plant.tenant)
+    .bind(plant.gateway)
+    .bind(plant.site)
+    .execute(&server.database.owner)
+    .await
+    .unwrap();
+    let shown = server.get(path, &token).await.expect(200);
+    assert_eq!(
+        (&shown["data"][0]["id"], &shown["data"][0]["credentials"]),
+        (&new["id"], &json!(1))
+    );
+    let one = format!("{path}/{}", new["id"].as_str().unwrap());
+    let revoke = || server.call(reqwest::Method::DELETE, &one, Some(&token), None);
+    revoke().await.expect(204);
+    revoke().await.refused(404, "not-found");
+    let valid: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM gateway_credential WHERE authority_id IS NOT NULL AND revoked_at IS NULL",
+    )
+    .fetch_one(&server.database.owner)
+    .await
+    .unwrap();
+    assert_eq!(valid, 0);
+    // The same certificate again is another authority.
+    server.post(path, &token, body).await.expect(201);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_configuration_is_wanted_and_seen() {
+    let server = Server::start().await;
+    let plant = server.plant("north").await;
+    let token = server.sign_in(&plant.email("admin")).await;
+    let path = format!("/v1/gateways/{}/configuration", plant.gateway);
+    let before = server.get(&path, &token).await.expect(200);
+    assert_eq!(
+        (&before["version"], &before["state"]),
+        (&json!(null), &json!(null))
+    );
+    let put = |config: String| {
+        let (server, path, token) = (&server, &path, &token);
+        async move {
+            let body = json!({ "config": config });
+            server
+                .send(reqwest::Method::PUT, path, Some(token), Some(&body), &[])
+                .await
+        }
+    };
+    let first = put("[batch]\nlevel = 1\n".into()).await.expect(200);
+    assert_eq!(
+        (&first["state"], &first["sent_at"]),
+        (&json!("pending"), &json!(null))
+    );
+    sqlx::query("UPDATE gateway_configuration SET state = 'refused', reason = 'no', reported_at = now()")
+        .execute(&server.database.owner)
+        .await
+        .unwrap();
+    let refused = server.get(&path, &token).await.expect(200);
+    assert_eq!(
+        (&refused["state"], &refused["reason"]),
+        (&json!("refused"), &json!("no"))
+    );
+    let second = put("[batch]\nlevel = 2\n".into()).await.expect(200);
+    assert_eq!(
+        (&second["state"], &second["reason"]),
+        (&json!("pending"), &json!(null))
+    );
+    assert_ne!(second["version"], first["version"]);
+    put("x".repeat(300_000)).await.refused(422, "invalid-body");
+    server.stop().await;
+}

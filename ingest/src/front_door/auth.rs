@@ -14,16 +14,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
+use models::db::authority;
 use models::db::registry::{self, GatewayLogin};
 use models::id::CredentialId;
 use models::time::Timestamp;
 use parking_lot::Mutex;
 use rand::Rng;
+use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::Door;
 use super::acl::{CLAIM_RESPONSE, Grants, Identity};
+use super::authorities::Voucher;
 use super::certificate;
 use super::hub::Space;
 use super::quota::Rates;
@@ -59,7 +62,7 @@ pub(crate) async fn check(
     peer: &Peer,
     login: Option<(String, String)>,
 ) -> Result<Identity, AuthError> {
-    let named = peer.certificate.as_deref().and_then(certificate::gateway);
+    let named = peer.chain.first().and_then(|own| certificate::gateway(own));
     match (login.filter(|(user, _)| !user.is_empty()), named) {
         (Some((user, code)), _) if user == CLAIM_USER => by_claim(door, &code).await,
         (Some((user, secret)), named) => {
@@ -74,10 +77,7 @@ pub(crate) async fn check(
                 _ => Ok(identity),
             }
         }
-        (None, Some((tenant, slug))) => {
-            let der = peer.certificate.as_deref().unwrap_or_default();
-            by_certificate(door, &tenant, &slug, der).await
-        }
+        (None, Some((tenant, slug))) => by_certificate(door, &tenant, &slug, &peer.chain).await,
         (None, None) => match &door.config.anonymous {
             Some(anonymous) => Ok(Identity {
                 space: Space::Anonymous,
@@ -153,19 +153,24 @@ async fn by_secret(door: &Door, user: &str, secret: &str) -> Result<Identity, Au
     Ok(admit(door, tenant, gateway, found.ok_or(AuthError::Wrong)?))
 }
 
-async fn by_certificate(door: &Door, tenant: &str, gateway: &str, der: &[u8]) -> Result<Identity, AuthError> {
-    if !sound(tenant, gateway) {
-        return Err(AuthError::Wrong);
-    }
-    let fingerprint: [u8; 32] = Sha256::digest(der).into();
-    let site = door
-        .config
-        .tls
-        .as_ref()
-        .and_then(|tls| tls.provision_site.as_deref());
+async fn by_certificate(
+    door: &Door,
+    tenant: &str,
+    gateway: &str,
+    chain: &[CertificateDer<'static>],
+) -> Result<Identity, AuthError> {
+    let own = chain.first().filter(|_| sound(tenant, gateway));
+    let fingerprint: [u8; 32] = Sha256::digest(own.ok_or(AuthError::Wrong)?).into();
+    let voucher = door.authorities.voucher(chain, tenant).ok_or(AuthError::Wrong)?;
     let mut connection = door.pool.acquire().await?;
-    let credential =
-        registry::gateway_by_certificate(&mut connection, tenant, gateway, &fingerprint, site).await?;
+    let credential = match voucher {
+        Voucher::Door => {
+            let tls = door.config.tls.as_ref();
+            let site = tls.and_then(|tls| tls.provision_site.as_deref());
+            registry::gateway_by_certificate(&mut connection, tenant, gateway, &fingerprint, site).await?
+        }
+        Voucher::Tenant(id) => authority::gateway(&mut connection, id, gateway, &fingerprint).await?,
+    };
     let credential = credential.ok_or(AuthError::Wrong)?;
     let logins = registry::gateway_logins(&mut connection, tenant, gateway).await?;
     let login = logins.into_iter().find(|login| login.credential_id == credential);

@@ -6,18 +6,24 @@
 //! which on a network is milliseconds (the minimum filter of NTP, RFC 5905, section 10). Batches out of
 //! a spool have taken hours; live ones beside them set the estimate. Two windows overlap, so that a
 //! clock that was set back is seen after one of them.
+//!
+//! Other payloads don't say when they were made. Their newest reading does, nearly: it is never stamped
+//! after it was sent, so the same estimate of that is a lower bound, short by the age of the freshest
+//! reading of some minutes. It says which of the two it rests on; once a gateway has sent a native batch,
+//! only those count. Readings that Forewarn stamps say nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use models::db::registry;
+use models::db::registry::{self, ClockBasis};
 use models::id::{GatewayId, TenantId};
 use models::time::Timestamp;
 use parking_lot::Mutex;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use crate::codec::Decoded;
 use crate::registry::Gateway;
 
 /// Of each of the two windows.
@@ -64,38 +70,53 @@ impl Estimate {
 struct Clock {
     tenant: TenantId,
     estimate: Estimate,
-    written_us: Option<i64>,
+    basis: ClockBasis,
+    written: Option<(i64, ClockBasis)>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct Clocks(Arc<Mutex<HashMap<GatewayId, Clock>>>);
 
 impl Clocks {
-    pub(crate) fn heard(&self, gateway: &Gateway, sent_at: i64, received_at: Timestamp) {
-        let ahead = sent_at.saturating_sub(received_at.micros());
+    /// What a payload tells.
+    pub(crate) fn heard(&self, gateway: &Gateway, decoded: &Decoded, received_at: Timestamp) {
+        let told = match decoded.sent_at {
+            Some(sent_at) => Some((sent_at, ClockBasis::Sent)),
+            None => {
+                let stamps = decoded.columns.iter().flat_map(|column| &column.ts);
+                let newest = stamps.max().filter(|newest| **newest != received_at.micros());
+                newest.map(|newest| (*newest, ClockBasis::Reading))
+            }
+        };
+        let Some((at, basis)) = told else { return };
+        let ahead = at.saturating_sub(received_at.micros());
         let now = Instant::now();
         let mut all = self.0.lock();
-        match all.get_mut(&gateway.id) {
-            Some(clock) => clock.estimate.observe(ahead, now),
-            None => {
-                let clock = Clock {
-                    tenant: gateway.tenant,
-                    estimate: Estimate::new(ahead, now),
-                    written_us: None,
-                };
-                all.insert(gateway.id, clock);
+        let clock = all.entry(gateway.id).or_insert_with(|| Clock {
+            tenant: gateway.tenant,
+            estimate: Estimate::new(ahead, now),
+            basis,
+            written: None,
+        });
+        match (clock.basis, basis) {
+            (ClockBasis::Sent, ClockBasis::Reading) => {}
+            (ClockBasis::Reading, ClockBasis::Sent) => {
+                (clock.estimate, clock.basis) = (Estimate::new(ahead, now), basis);
             }
+            _ => clock.estimate.observe(ahead, now),
         }
     }
 
     /// What changed by more than a millisecond since it was written.
-    fn changed(&self) -> Vec<(TenantId, GatewayId, i64)> {
+    fn changed(&self) -> Vec<(TenantId, GatewayId, i64, ClockBasis)> {
         let all = self.0.lock();
         all.iter()
-            .map(|(gateway, clock)| (clock, (clock.tenant, *gateway, clock.estimate.ahead_us())))
-            .filter(|(clock, (_, _, ahead))| {
-                let written = clock.written_us;
-                written.is_none_or(|written| written.abs_diff(*ahead) > NOTABLE_US)
+            .map(|(gateway, clock)| {
+                let row = (clock.tenant, *gateway, clock.estimate.ahead_us(), clock.basis);
+                (clock.written, row)
+            })
+            .filter(|(written, (_, _, ahead, basis))| {
+                written.is_none_or(|(us, of)| us.abs_diff(*ahead) > NOTABLE_US || of != *basis)
             })
             .map(|(_, row)| row)
             .collect()
@@ -125,10 +146,10 @@ impl Clocks {
             return Ok(());
         }
         let mut connection = pool.acquire().await?;
-        for (tenant, gateway, ahead) in changed {
-            registry::set_gateway_clock(&mut connection, tenant, gateway, ahead).await?;
+        for (tenant, gateway, ahead, basis) in changed {
+            registry::set_gateway_clock(&mut connection, tenant, gateway, ahead, basis).await?;
             if let Some(clock) = self.0.lock().get_mut(&gateway) {
-                clock.written_us = Some(ahead);
+                clock.written = Some((ahead, basis));
             }
         }
         Ok(())
@@ -138,6 +159,7 @@ impl Clocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::NamedColumn;
 
     #[test]
     fn the_fastest_way_tells_the_offset() {
@@ -166,12 +188,33 @@ mod tests {
             max_channels: 1,
         };
         let now = Timestamp::from_secs(1_767_225_600);
-        clocks.heard(&gateway, now.micros() + 7_000, now);
-        assert_eq!(clocks.changed(), [(gateway.tenant, gateway.id, 7_000)]);
-        clocks.0.lock().get_mut(&gateway.id).unwrap().written_us = Some(7_000);
-        clocks.heard(&gateway, now.micros() + 7_900, now);
+        let batch = |ahead| Decoded {
+            sent_at: Some(now.micros() + ahead),
+            ..Decoded::default()
+        };
+        let payload = |ahead: &[i64]| Decoded {
+            columns: vec![NamedColumn {
+                ts: ahead.iter().map(|ahead| now.micros() + ahead).collect(),
+                ..NamedColumn::default()
+            }],
+            ..Decoded::default()
+        };
+        clocks.heard(&gateway, &Decoded::default(), now);
+        clocks.heard(&gateway, &payload(&[0]), now);
+        assert_eq!(clocks.changed(), [], "no time of its own");
+        clocks.heard(&gateway, &payload(&[-50, 900_000, 20]), now);
+        assert_eq!(
+            clocks.changed(),
+            [(gateway.tenant, gateway.id, 900_000, ClockBasis::Reading)]
+        );
+        let sent = |ahead| (gateway.tenant, gateway.id, ahead, ClockBasis::Sent);
+        clocks.heard(&gateway, &batch(7_000), now);
+        assert_eq!(clocks.changed(), [sent(7_000)], "what it says counts more");
+        clocks.heard(&gateway, &payload(&[1_000_000]), now);
+        clocks.0.lock().get_mut(&gateway.id).unwrap().written = Some((7_000, ClockBasis::Sent));
+        clocks.heard(&gateway, &batch(7_900), now);
         assert_eq!(clocks.changed(), []);
-        clocks.heard(&gateway, now.micros() + 9_000, now);
-        assert_eq!(clocks.changed().len(), 1);
+        clocks.heard(&gateway, &batch(9_000), now);
+        assert_eq!(clocks.changed(), [sent(9_000)]);
     }
 }

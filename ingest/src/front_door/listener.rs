@@ -89,19 +89,15 @@ async fn welcome(
     let Some(acceptor) = tls else {
         let peer = Peer {
             address,
-            certificate: None,
+            chain: Vec::new(),
         };
         return transport(door, stream, peer, place).await;
     };
     match in_time(&door, acceptor().accept(stream)).await {
         Ok(stream) => {
-            let certificate = stream
-                .get_ref()
-                .1
-                .peer_certificates()
-                .and_then(|chain| chain.first())
-                .map(|certificate| certificate.to_vec());
-            transport(door, stream, Peer { address, certificate }, place).await;
+            let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let chain = shown.iter().map(|one| one.clone().into_owned()).collect();
+            transport(door, stream, Peer { address, chain }, place).await;
         }
         Err(error) => {
             tracing::warn!(peer = %address, error, "TLS handshake failed");

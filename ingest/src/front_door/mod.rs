@@ -9,6 +9,8 @@
 //! | `packet` | MQTT 3.1.1 and 5.0 as one set of packets |
 //! | `auth` | who is it |
 //! | `certificate` | whom a certificate names |
+//! | `authorities` | who vouches for certificates |
+//! | `configure` | which configuration gateways are wanted to run |
 //! | `acl` | what may it do |
 //! | `session` | one connection |
 //! | `hub` | the broker: who subscribed to what, and what is said to whom |
@@ -31,8 +33,10 @@ use crate::writer::Payload;
 
 pub mod acl;
 pub mod auth;
+pub(crate) mod authorities;
 mod certificate;
 pub mod clock;
+pub(crate) mod configure;
 pub mod hub;
 pub mod limits;
 pub(crate) mod listener;
@@ -54,6 +58,8 @@ pub(crate) struct Door {
     pub quotas: quota::Quotas,
     pub passwords: auth::Passwords,
     pub clocks: clock::Clocks,
+    pub authorities: authorities::Authorities,
+    pub configurations: configure::Configurations,
     /// Whether the kept sessions are back: nobody of a tenant comes in before.
     pub restored: watch::Receiver<bool>,
     /// The journal ends when the last connection lets go of this.

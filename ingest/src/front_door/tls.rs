@@ -5,41 +5,31 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use models::db::authority::{self, Vouching};
 use parking_lot::RwLock;
+use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use sqlx::PgPool;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::authorities::Authorities;
 use super::listener::Acceptor;
 use crate::config::Tls;
 
-fn load(config: &Tls) -> anyhow::Result<TlsAcceptor> {
+/// How long the database may take to name the tenants' authorities.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn load(config: &Tls, authorities: &Authorities) -> anyhow::Result<TlsAcceptor> {
     let certificates = read_certificates(&config.cert_file)?;
     let key = PrivateKeyDer::from_pem_file(&config.key_file)
         .with_context(|| format!("private key {}", config.key_file.display()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder =
-        ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-    let builder = match &config.client_ca_file {
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = match authorities.gate(config.client_cert_optional)? {
         None => builder.with_no_client_auth(),
-        Some(file) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in read_certificates(file)? {
-                roots
-                    .add(certificate)
-                    .with_context(|| format!("authority {}", file.display()))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = if config.client_cert_optional {
-                verifier.allow_unauthenticated()
-            } else {
-                verifier
-            };
-            builder.with_client_cert_verifier(verifier.build()?)
-        }
+        Some(gate) => builder.with_client_cert_verifier(gate),
     };
     let server = builder
         .with_single_cert(certificates, key)
@@ -47,7 +37,7 @@ fn load(config: &Tls) -> anyhow::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(server)))
 }
 
-fn read_certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+pub(super) fn read_certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let all: Vec<_> = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect)
         .with_context(|| format!("certificates {}", file.display()))?;
@@ -67,35 +57,63 @@ fn changed(config: &Tls) -> Vec<Option<SystemTime>> {
     .collect()
 }
 
-/// The acceptor, and the task that keeps it fresh.
+/// The acceptor, and the task that keeps it and the authorities fresh.
 ///
 /// # Errors
 /// When the files can't be used. Later, a file that can't be used leaves the old one in force and
 /// is reported.
 pub(crate) fn acceptor(
     config: Tls,
+    authorities: Authorities,
+    pool: PgPool,
     shutdown: CancellationToken,
 ) -> anyhow::Result<(Acceptor, impl Future<Output = anyhow::Result<()>> + Send)> {
-    let current = Arc::new(RwLock::new(load(&config)?));
+    let ca_file = config.client_ca_file.clone();
+    authorities.load(ca_file.as_deref(), &[])?;
+    let current = Arc::new(RwLock::new(load(&config, &authorities)?));
     let shared = current.clone();
-    let mut seen = changed(&config);
+    let mut seen = (changed(&config), Vec::new());
     let refresh = async move {
         let mut tick = tokio::time::interval(Duration::from_secs(config.reload_s.max(1)));
+        let mut away = false;
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
                 () = shutdown.cancelled() => return Ok(()),
             }
-            let now = changed(&config);
+            let vouching = tokio::select! {
+                answer = vouching(&config, &pool) => answer,
+                () = shutdown.cancelled() => return Ok(()),
+            };
+            let vouching = match vouching {
+                Ok(vouching) => {
+                    away = false;
+                    vouching
+                }
+                Err(error) => {
+                    if !away {
+                        tracing::warn!(%error, "can't read the tenants' authorities: those known stay");
+                    }
+                    away = true;
+                    seen.1.clone()
+                }
+            };
+            let now = (changed(&config), vouching);
             if now != seen {
-                match load(&config) {
+                let loaded = authorities
+                    .load(ca_file.as_deref(), &now.1)
+                    .and_then(|()| load(&config, &authorities));
+                match loaded {
                     Ok(acceptor) => {
                         *current.write() = acceptor;
-                        tracing::info!("the TLS certificate was read again");
+                        tracing::info!(
+                            tenants_authorities = now.1.len(),
+                            "the TLS certificates were read again"
+                        );
                     }
                     Err(error) => tracing::error!(
                         error = format!("{error:#}"),
-                        "the new TLS certificate can't be used, the old one stays"
+                        "the new TLS certificates can't be used, the old ones stay"
                     ),
                 }
                 seen = now;
@@ -103,4 +121,17 @@ pub(crate) fn acceptor(
         }
     };
     Ok((Arc::new(move || shared.read().clone()), refresh))
+}
+
+async fn vouching(config: &Tls, pool: &PgPool) -> Result<Vec<Vouching>, sqlx::Error> {
+    if !config.tenant_authorities {
+        return Ok(Vec::new());
+    }
+    let asking = async {
+        let mut connection = pool.acquire().await?;
+        authority::vouching(&mut connection).await
+    };
+    // The files don't wait for a database that is away.
+    let answer = tokio::time::timeout(PATIENCE, asking).await;
+    answer.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

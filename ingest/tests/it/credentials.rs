@@ -300,7 +300,24 @@ async fn the_offset_of_a_gateways_clock_is_written_down() {
     // A minute ahead, less the time the test has taken.
     service
         .until(
-            "SELECT count(*) FROM gateway_clock WHERE ahead_us BETWEEN 52000000 AND 60000000",
+            "SELECT count(*) FROM gateway_clock WHERE ahead_us BETWEEN 52000000 AND 60000000 AND basis = 'sent'",
+            1,
+        )
+        .await;
+    // One that speaks JSON: its newest reading tells, those that Forewarn stamps don't.
+    service.gateway("line-2").await;
+    let mut client = service.client("line-2").await;
+    let ahead = models::time::Timestamp::now().plus_seconds(30.0);
+    let old = models::time::Timestamp::from_micros(T0);
+    for payload in [
+        format!("[{{\"ts\":\"{old}\",\"t\":1}},{{\"ts\":\"{ahead}\",\"t\":2}}]"),
+        "{\"t\":3}".to_owned(),
+    ] {
+        client.deliver("fw/v1/me/json/pump", payload).await;
+    }
+    service
+        .until(
+            "SELECT count(*) FROM gateway_clock WHERE ahead_us BETWEEN 22000000 AND 30000000 AND basis = 'reading'",
             1,
         )
         .await;

@@ -72,6 +72,7 @@ fn serve(config: &mut Config, folder: &Path, server: &(String, String), clients:
         client_ca_file: clients.map(|pem| file("clients.pem", pem)),
         client_cert_optional: false,
         provision_site: None,
+        tenant_authorities: true,
         reload_s: 1,
     });
     address
@@ -296,6 +297,113 @@ async fn a_certificate_names_its_gateway() {
         .ok();
     let mut stream = tls(address, &with(&own)).await.unwrap();
     assert_eq!(connect(&mut stream, None).await, Some(4));
+    service.stop().await;
+}
+
+/// A tenant's own authority vouches for its own gateways, whatever the certificate says.
+#[tokio::test]
+async fn a_tenants_authority_opens_that_tenant_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Authority::new("servers");
+    let (of_acme, of_other) = (Authority::new("acme's"), Authority::new("other's"));
+    let mut address = None;
+    let service = start(|config| {
+        let pair = server.sign("localhost", "server");
+        address = Some(serve(config, folder.path(), &pair, None));
+    })
+    .await;
+    let address = address.unwrap();
+    service.gateway("line-1").await;
+    let owner = &service.database.owner;
+    let other = models::id::TenantId::new();
+    sqlx::query("INSERT INTO tenant (id, slug, name) VALUES ($1, 'other', 'Other')")
+        .bind(other)
+        .execute(owner)
+        .await
+        .unwrap();
+    let mut connection = owner.acquire().await.unwrap();
+    let mut ids = Vec::new();
+    for (tenant, authority, site) in [
+        (service.tenant, &of_acme, Some(service.site)),
+        (other, &of_other, None),
+    ] {
+        let der = CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap();
+        let new = models::db::authority::NewAuthority {
+            tenant,
+            name: "devices",
+            certificate: &der,
+            site,
+            by: "test",
+        };
+        let made = models::db::authority::create(&mut connection, &new)
+            .await
+            .unwrap();
+        ids.push(made.unwrap());
+    }
+    let with = |pair: &(String, String)| client(&server, Some(pair), BOTH);
+    let code = async |authority: &Authority, common: &str| {
+        let connector = with(&authority.sign("gateway", common));
+        let mut stream = tls(address, &connector).await.ok()?;
+        connect(&mut stream, None).await
+    };
+    // Until the listener knows them. With TLS 1.3 a client hears of a refusal when it reads.
+    let started = std::time::Instant::now();
+    while code(&of_acme, "acme/line-1").await != Some(0) {
+        assert!(started.elapsed() < WAIT, "the authorities aren't read");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(
+        code(&of_acme, "acme/new").await,
+        Some(0),
+        "registered at its site"
+    );
+    assert_eq!(
+        code(&of_other, "other/new").await,
+        Some(4),
+        "no site is given: not registered"
+    );
+    assert_eq!(
+        code(&of_other, "acme/line-1").await,
+        Some(4),
+        "another tenant's gateway"
+    );
+    assert_eq!(
+        code(&of_acme, "other/line-1").await,
+        Some(4),
+        "nor the other way round"
+    );
+    assert_eq!(code(&Authority::new("nobody's"), "acme/line-1").await, None);
+    // A gateway with a secret needs no certificate.
+    let mut plain = tls(address, &client(&server, None, BOTH)).await.unwrap();
+    assert_eq!(
+        connect(&mut plain, Some(("acme/line-1", "line-1"))).await,
+        Some(0)
+    );
+    let gateways = "SELECT count(*) FROM gateway WHERE slug = 'new'";
+    assert_eq!(service.number(gateways).await, 1);
+
+    // Revoked: its open connections are closed, and it vouches for nobody any more.
+    let mut open = tls(address, &with(&of_acme.sign("gateway", "acme/new")))
+        .await
+        .unwrap();
+    assert_eq!(connect(&mut open, None).await, Some(0));
+    assert!(
+        models::db::authority::revoke(&mut connection, ids[0])
+            .await
+            .unwrap()
+    );
+    let mut rest = Vec::new();
+    tokio::time::timeout(WAIT, open.read_to_end(&mut rest))
+        .await
+        .expect("closed")
+        .ok();
+    assert_ne!(code(&of_acme, "acme/line-1").await, Some(0));
+    let mut still = tls(address, &client(&server, None, BOTH)).await.unwrap();
+    assert_eq!(
+        connect(&mut still, Some(("acme/line-1", "line-1"))).await,
+        Some(0)
+    );
+    drop(connection);
     service.stop().await;
 }
 

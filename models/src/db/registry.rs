@@ -1,5 +1,6 @@
 //! Gateways, their credentials, and which channel a name means.
 
+use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::id::{AssetId, ChannelId, CredentialId, DeviceId, GatewayId, TenantId};
@@ -136,6 +137,18 @@ pub async fn claim_gateway(
         .await
 }
 
+/// What tells how far a clock is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum ClockBasis {
+    /// The moment the gateway's messages say they were made.
+    Sent,
+    /// The newest stamp of a reading in each message: short by the age of the freshest one.
+    Reading,
+}
+
 /// Keeps how far a gateway's clock is ahead, microseconds.
 ///
 /// # Errors
@@ -145,14 +158,17 @@ pub async fn set_gateway_clock(
     tenant: TenantId,
     gateway: GatewayId,
     ahead_us: i64,
+    basis: ClockBasis,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO gateway_clock (gateway_id, tenant_id, ahead_us) VALUES ($1, $2, $3)
-         ON CONFLICT (gateway_id) DO UPDATE SET ahead_us = excluded.ahead_us, measured_at = now()",
+        "INSERT INTO gateway_clock (gateway_id, tenant_id, ahead_us, basis) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (gateway_id) DO UPDATE
+            SET ahead_us = excluded.ahead_us, basis = excluded.basis, measured_at = now()",
     )
     .bind(gateway)
     .bind(tenant)
     .bind(ahead_us)
+    .bind(basis)
     .execute(connection)
     .await?;
     Ok(())

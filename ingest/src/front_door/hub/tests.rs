@@ -1,4 +1,8 @@
+use models::wire::Committed;
+
 use super::*;
+use crate::front_door::packet::Goodbye;
+use crate::registry::Gateway;
 
 fn key(owner: u128, client_id: &str) -> Key {
     Key {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -40,8 +41,8 @@ pub(crate) mod will;
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub address: SocketAddr,
-    /// The client's certificate, DER, verified against the authorities of the configuration.
-    pub certificate: Option<Vec<u8>>,
+    /// The client's certificate and those between it and an authority; verified against all that are known.
+    pub chain: Vec<CertificateDer<'static>>,
 }
 
 /// How a connection ended.

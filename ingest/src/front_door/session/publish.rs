@@ -168,6 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
         };
         let sentence = match taken {
             Ok(taken) => {
+                self.state(&message);
                 self.taken(&publish, taken);
                 return Ok(());
             }
@@ -182,6 +183,16 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             }
             // Not acknowledged, so not lost: the client will send it again.
             Version::V4 => Err(End::Told(Goodbye::QuotaExceeded, Some(sentence.to_owned()))),
+        }
+    }
+
+    /// A gateway's own state says how its configuration stands.
+    fn state(&self, message: &Message) {
+        if let Some(gateway) = &self.identity.gateway
+            && message.topic.ends_with("/state")
+            && message.topic == topic(&gateway.tenant_slug, &gateway.slug, "state")
+        {
+            self.door.configurations.heard(gateway, &message.payload);
         }
     }
 
@@ -281,9 +292,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Session<S> {
             permit: Some(permit),
         });
         for decoded in ready.iter().filter_map(|payload| payload.decoded.as_ref().ok()) {
-            if let Some(sent_at) = decoded.sent_at {
-                self.door.clocks.heard(&gateway, sent_at, received_at);
-            }
+            self.door.clocks.heard(&gateway, decoded, received_at);
         }
         let readings: usize = ready.iter().map(Payload::readings).sum();
         self.charge(&gateway, readings.max(1), bytes);

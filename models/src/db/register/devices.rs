@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 
 use crate::asset::ChannelKind;
+use crate::db::registry::ClockBasis;
 use crate::id::{AssetId, ChannelId, CredentialId, DeviceId, GatewayId, SiteId, TenantId};
 use crate::time::Timestamp;
 
@@ -165,15 +166,15 @@ pub async fn create_gateway_claim(
     Ok(())
 }
 
-/// How far a gateway's clock is ahead, microseconds, and when that was measured.
+/// How far a gateway's clock is ahead, microseconds, when that was measured and what tells it.
 ///
 /// # Errors
 /// When the database does.
 pub async fn gateway_clock(
     connection: &mut PgConnection,
     gateway: GatewayId,
-) -> Result<Option<(i64, Timestamp)>, sqlx::Error> {
-    sqlx::query_as("SELECT ahead_us, measured_at FROM gateway_clock WHERE gateway_id = $1")
+) -> Result<Option<(i64, Timestamp, ClockBasis)>, sqlx::Error> {
+    sqlx::query_as("SELECT ahead_us, measured_at, basis FROM gateway_clock WHERE gateway_id = $1")
         .bind(gateway)
         .fetch_optional(connection)
         .await
