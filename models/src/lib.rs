@@ -34,5 +34,7 @@ pub mod wire;
 
 #[cfg(feature = "db")]
 pub mod db;
+#[cfg(feature = "servers")]
+pub mod servers;
 #[cfg(feature = "service")]
 pub mod service;

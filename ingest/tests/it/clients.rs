@@ -1,17 +1,15 @@
 //! Clients that are not ours, against our front door: scripts in `tests/clients` with packages from
 //! PyPI and npm.
 //!
-//! The packages are installed once into a folder beside the tests' own; without python, node or a
-//! registry that answers, a test says what was left out and passes.
+//! Without Python, Node or a registry that answers, a test says what was left out and passes
+//! (`models::servers`).
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
+
+use models::servers;
 
 use crate::harness::{Service, T0, start};
-
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients").join(name)
-}
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -19,80 +17,12 @@ fn script(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn run(command: &mut Command) -> Option<Output> {
-    match command.output() {
-        Ok(output) => Some(output),
-        Err(error) => {
-            eprintln!("left out: can't run {command:?}: {error}");
-            None
-        }
-    }
+fn python(packages: &[&str]) -> Option<Command> {
+    servers::python(env!("CARGO_TARGET_TMPDIR"), packages)
 }
 
-fn succeeds(command: &mut Command) -> bool {
-    let Some(output) = run(command) else { return false };
-    if !output.status.success() {
-        eprintln!(
-            "left out: {command:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    output.status.success()
-}
-
-/// Python with these packages; `None` where they can't be had.
-fn python(name: &str, packages: &[&str]) -> Option<PathBuf> {
-    let environment = folder(name);
-    let (python, done) = (environment.join("bin/python"), environment.join("installed"));
-    if !done.exists() {
-        std::fs::create_dir_all(&environment).ok()?;
-        if !succeeds(Command::new("python3").args(["-m", "venv"]).arg(&environment))
-            || !succeeds(
-                Command::new(&python)
-                    .args([
-                        "-m",
-                        "pip",
-                        "install",
-                        "--quiet",
-                        "--disable-pip-version-check",
-                        "--retries",
-                        "1",
-                    ])
-                    .args(packages),
-            )
-        {
-            return None;
-        }
-        std::fs::write(&done, packages.join("\n")).ok()?;
-    }
-    Some(python)
-}
-
-/// A folder with these packages of npm.
-fn node(name: &str, packages: &[&str]) -> Option<PathBuf> {
-    let environment = folder(name);
-    let done = environment.join("installed");
-    if !done.exists() {
-        std::fs::create_dir_all(&environment).ok()?;
-        let installed = succeeds(
-            Command::new("npm")
-                .args([
-                    "install",
-                    "--silent",
-                    "--no-audit",
-                    "--no-fund",
-                    "--ignore-scripts",
-                    "--prefix",
-                ])
-                .arg(&environment)
-                .args(packages),
-        );
-        if !installed {
-            return None;
-        }
-        std::fs::write(&done, packages.join("\n")).ok()?;
-    }
-    Some(environment.join("node_modules"))
+fn node(packages: &[&str]) -> Option<Command> {
+    servers::node(env!("CARGO_TARGET_TMPDIR"), packages)
 }
 
 /// Runs a client to its end, off the runtime's threads.
@@ -133,12 +63,12 @@ fn row(device: &str, channel: &str, values: &[f64]) -> (String, String, Vec<f64>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thingsboards_own_client() {
-    let Some(python) = python("thingsboard", &["tb-mqtt-client==1.13.14"]) else {
+    let Some(python) = python(&["tb-mqtt-client==1.13.14"]) else {
         return;
     };
     let service = start(|_| {}).await;
     service.gateway("line-1").await;
-    speak(Command::new(python), &service, script("thingsboard_gateway.py")).await;
+    speak(python, &service, script("thingsboard_gateway.py")).await;
     service
         .until(
             "SELECT count(*) FROM device WHERE stale_since IS NOT NULL AND name = 'Pump A'",
@@ -167,12 +97,12 @@ async fn thingsboards_own_client() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn influxdbs_own_encoder() {
-    let Some(python) = python("influxdb", &["influxdb-client==1.50.0", "paho-mqtt==2.1.0"]) else {
+    let Some(python) = python(&["influxdb-client==1.50.0", "paho-mqtt==2.1.0"]) else {
         return;
     };
     let service = start(|_| {}).await;
     service.gateway("line-1").await;
-    speak(Command::new(python), &service, script("line_protocol.py")).await;
+    speak(python, &service, script("line_protocol.py")).await;
     let channel = |field: &str| format!("cpu,load avg.{field}[core=a=b,c]");
     assert_eq!(
         stored(&service).await,
@@ -205,12 +135,12 @@ async fn check_sparkplug(service: &Service, node: &str, stale: i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sparkplug_node_in_python() {
-    let Some(python) = python("pysparkplug", &["pysparkplug==0.6.1"]) else {
+    let Some(python) = python(&["pysparkplug==0.6.1"]) else {
         return;
     };
     let service = start(|_| {}).await;
     service.gateway("line-1").await;
-    speak(Command::new(python), &service, script("sparkplug_node.py")).await;
+    speak(python, &service, script("sparkplug_node.py")).await;
     // It counts bdSeq on while it connects, so its farewell names another session and leaves nothing stale.
     check_sparkplug(&service, "python/node", 0).await;
     service.stop().await;
@@ -218,21 +148,20 @@ async fn a_sparkplug_node_in_python() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sparkplug_node_by_the_reference_client() {
-    let Some(modules) = node("sparkplug-client", &["sparkplug-client@3.2.4"]) else {
+    let Some(node) = node(&["sparkplug-client@3.2.4"]) else {
         return;
     };
     let service = start(|_| {}).await;
     service.gateway("line-1").await;
-    let mut command = Command::new("node");
-    command.env("NODE_PATH", modules);
-    speak(command, &service, script("sparkplug_node.js")).await;
+    speak(node, &service, script("sparkplug_node.js")).await;
     check_sparkplug(&service, "node/js", 2).await;
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mosquittos_client_and_a_mapping() {
-    if run(Command::new("mosquitto_pub").arg("--help")).is_none() {
+    if let Err(error) = Command::new("mosquitto_pub").arg("--help").output() {
+        servers::left_out("mosquitto_pub", &error.to_string());
         return;
     }
     let service = start(|_| {}).await;

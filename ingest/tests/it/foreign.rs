@@ -28,7 +28,7 @@ pub fn mosquitto() -> Option<PathBuf> {
     .map(PathBuf::from)
     .find(|path| path.exists());
     if program.is_none() {
-        eprintln!("left out: mosquitto is not installed (apt-get install mosquitto)");
+        models::servers::left_out("mosquitto", "it is not installed (apt-get install mosquitto)");
     }
     program
 }

@@ -15,6 +15,8 @@ mod counters;
 mod credentials;
 mod foreign;
 mod harness;
+mod hostile;
+mod independent;
 mod mending;
 mod mqtt3;
 mod mqtt5;

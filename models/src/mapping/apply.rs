@@ -315,7 +315,7 @@ impl Reader<'_> {
         if self.out.readings.len() + self.out.misfits.len() >= MAX_READINGS {
             return Err(failure(
                 "too_many_readings",
-                format!("holds more than {MAX_READINGS} readings: send smaller messages"),
+                format!("{at}: more than {MAX_READINGS} readings: send smaller messages"),
             ));
         }
         let number = match (value, self.route.text) {
