@@ -41,6 +41,9 @@ async fn a_wearing_bearing_ends_as_a_closed_ticket() {
         "A machine wears",
         "Not yet. What is missing:",
         "do the task",
+        "Reserved: 2.0 of 6308-2RS, by the bill of materials",
+        "can do it",
+        "Used: 2.0 of 6308-2RS",
         "completed -> closed [confirmed_prevented]",
         "Too hot",
     ] {

@@ -12,6 +12,9 @@ fn in_hours(hours: f64) -> Timestamp {
     Timestamp::now().plus_seconds(hours * 3600.0)
 }
 
+/// What the repair of a bearing takes.
+const PART: &str = "6308-2RS";
+
 struct Ticket<'a> {
     client: &'a Client,
     path: String,
@@ -63,7 +66,10 @@ pub(super) async fn do_ticket(client: &Client, id: &str, teller: &mut Teller<'_>
             Ok(moved) => {
                 teller
                     .say(format!("{status} -> {}", text(&moved["status"])))
-                    .await?
+                    .await?;
+                if moved["status"] == "accepted" {
+                    ticket.show_reserved(teller).await?;
+                }
             }
             Err(refused) => ticket.supply(&refused, teller).await?,
         }
@@ -111,7 +117,17 @@ impl Ticket<'_> {
         teller
             .say("Three tasks are added: a check, a measurement with its limit, a signature.")
             .await?;
-        let candidates = self.client.get(&format!("{}/candidates", self.path)).await?;
+        self.equip(teller).await?;
+        let path = format!("{}/candidates", self.path);
+        let mut candidates = self.client.get(&path).await?;
+        let fit = |one: &Value| one["fit"] == true;
+        if !candidates["data"]
+            .as_array()
+            .is_some_and(|list| list.iter().any(fit))
+        {
+            self.roster(teller).await?;
+            candidates = self.client.get(&path).await?;
+        }
         for one in candidates["data"].as_array().into_iter().flatten().take(3) {
             let word = if one["fit"] == true { "can do it" } else { "can't" };
             let reasons = if one["fit"] == true {
@@ -131,6 +147,45 @@ impl Ticket<'_> {
                 .collect();
             teller
                 .say(format!("{} {word}: {}.", text(&one["name"]), reasons.join("; ")))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Says which parts the repair takes, and how many there are; what was said before stays.
+    async fn equip(&self, teller: &mut Teller<'_>) -> anyhow::Result<()> {
+        let shown = self.show().await?;
+        let Some(mode) = shown["failure_mode"]["id"].as_str() else {
+            return Ok(());
+        };
+        let path = format!("/v1/assets/{}/bom", text(&shown["asset"]["id"]));
+        let bom = self.client.get(&path).await?;
+        if bom["data"].as_array().is_some_and(|lines| !lines.is_empty()) {
+            return Ok(());
+        }
+        let lines = json!({ "lines": [{ "part_number": PART, "failure_mode_id": mode, "quantity": 2.0,
+            "description": "Deep groove ball bearing", "lead_time_days": 14.0 }] });
+        self.client.must(Method::PUT, &path, Some(&lines)).await?;
+        let counted = json!({ "lines": [{ "part_number": PART, "warehouse": "main", "on_hand": 6.0,
+            "description": "Deep groove ball bearing", "as_of": Timestamp::now() }] });
+        self.client.post("/v1/parts/stock", counted).await?;
+        teller
+            .say(format!(
+                "The bill of materials names two of {PART} for it; the store has counted six."
+            ))
+            .await
+    }
+
+    /// What accepting has set aside.
+    async fn show_reserved(&self, teller: &mut Teller<'_>) -> anyhow::Result<()> {
+        let parts = self.client.get(&format!("{}/parts", self.path)).await?;
+        for one in parts["reservations"].as_array().into_iter().flatten() {
+            let (quantity, part) = (&one["quantity"], text(&one["part_number"]));
+            teller
+                .say(format!(
+                    "Reserved: {quantity} of {part}, {}.",
+                    text(&one["reason"])
+                ))
                 .await?;
         }
         Ok(())
