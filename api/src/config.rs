@@ -55,6 +55,13 @@ pub struct Attachments {
     pub s3: S3,
 }
 
+impl Attachments {
+    /// Where they are sent to.
+    pub const ROUTE: &'static str = "/v1/tickets/{id}/attachments";
+    /// Bytes a second.
+    const SLOWEST: u64 = 64 << 10;
+}
+
 /// Section `[api.attachments.s3]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -238,14 +245,39 @@ impl Config {
         Ok(Some(secret))
     }
 
-    pub fn request_timeout(&self) -> Duration {
-        Duration::from_secs(self.request_timeout_s)
+    /// How long a request may take, by its route. A file has the time that a slow line needs for the largest one.
+    pub fn request_timeout(&self, route: &str) -> Duration {
+        let usual = Duration::from_secs(self.request_timeout_s);
+        if route == Attachments::ROUTE {
+            usual + Duration::from_secs(self.attachments.max_bytes as u64 / Attachments::SLOWEST)
+        } else {
+            usual
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_may_come_over_a_slow_line() {
+        let config = Config {
+            request_timeout_s: 30,
+            ..Config::default()
+        };
+        let document = crate::openapi_document();
+        assert!(
+            document["paths"][Attachments::ROUTE]["post"].is_object(),
+            "the route is the one that is served"
+        );
+        let largest = config.attachments.max_bytes as u64;
+        assert_eq!(
+            config.request_timeout(Attachments::ROUTE).as_secs(),
+            30 + largest / (64 << 10)
+        );
+        assert_eq!(config.request_timeout("/v1/tickets/{id}").as_secs(), 30);
+    }
 
     #[test]
     fn a_store_is_configured_whole_or_not_at_all() {

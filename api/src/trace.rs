@@ -34,7 +34,7 @@ pub async fn layer(State(app): State<App>, request: Request, next: Next) -> Resp
         .to_owned();
     let span = tracing::info_span!("request", %method, path = request.uri().path(), trace_id);
     let started = Instant::now();
-    let limit = app.config().request_timeout();
+    let limit = app.config().request_timeout(&route);
     let answer = async {
         match tokio::time::timeout(limit, next.run(request)).await {
             Ok(response) => response,

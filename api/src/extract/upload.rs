@@ -1,11 +1,12 @@
 //! Files: a body that is not JSON, taken in part by part.
 
-use std::marker::PhantomData;
+use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::BodyDataStream;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use sqlx::PgConnection;
 
 use super::{Command, Needs, Tenant, bearer};
@@ -20,10 +21,31 @@ pub struct Upload<P> {
     token: String,
     /// As announced; a body that comes in chunks announces none.
     length: Option<u64>,
-    body: Body,
+    body: Rest,
     /// Without its parameters, in lower case.
     pub media_type: String,
-    permission: PhantomData<P>,
+}
+
+/// What is still to come of a file. One that is refused is heard out for a little while: a connection that
+/// is closed on somebody who speaks takes the answer with it.
+struct Rest(Option<BodyDataStream>);
+
+/// So long, and so much, bytes.
+const LINGER: (Duration, usize) = (Duration::from_secs(10), 64 << 20);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let Some(mut parts) = self.0.take() else { return };
+        tokio::spawn(tokio::time::timeout(LINGER.0, async move {
+            let mut heard = 0;
+            while let Some(Ok(part)) = parts.next().await {
+                heard += part.len();
+                if heard > LINGER.1 {
+                    break;
+                }
+            }
+        }));
+    }
 }
 
 impl<P: Needs> FromRequest<App> for Upload<P> {
@@ -47,9 +69,8 @@ async fn open<P: Needs>(request: Request, app: &App) -> Result<Upload<P>, Proble
         tenant,
         token,
         length,
-        body: request.into_body(),
+        body: Rest(Some(request.into_body().into_data_stream())),
         media_type,
-        permission: PhantomData,
     })
 }
 
@@ -70,18 +91,18 @@ impl<P: Needs> Upload<P> {
             tenant,
             token,
             length,
-            body,
+            mut body,
             media_type,
-            ..
         } = self;
         drop(tenant);
         let refused = |error| refused(error, app);
         if length.is_some_and(|length| length > most) {
             return Err(refused(NotTaken::TooLarge { most }));
         }
+        let parts = futures::stream::iter(body.0.as_mut()).flatten();
         let received = app
             .store()
-            .receive(body.into_data_stream(), Some(&media_type), most)
+            .receive(parts, Some(&media_type), most)
             .await
             .map_err(refused)?;
         let length = received.length;

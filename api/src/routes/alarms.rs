@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
-use models::alarm::{Condition, Kind as RuleKind, Severity, Suppression};
+use models::alarm::{Condition, Display, Kind as RuleKind, Severity, Suppression, display};
 use models::db::alarm::{self, AlarmView, Filter, State};
 use models::id::{AlarmId, AlarmRuleId, AssetId, CaseId, ChannelId};
 use models::time::Timestamp;
@@ -55,6 +55,8 @@ pub struct Alarm {
     channel: Option<AlarmChannel>,
     failure_mode: Option<FailureModeRef>,
     severity: Severity,
+    /// All three axes in one word, after ISA-18.2.
+    display: Display,
     condition: Condition,
     acked_at: Option<Timestamp>,
     acked_by: Option<String>,
@@ -80,7 +82,11 @@ pub struct Alarm {
 
 impl From<AlarmView> for Alarm {
     fn from(row: AlarmView) -> Self {
+        // One that was only ever pending needs nobody's acknowledgement.
+        let seen_to = row.acked_at.is_some() || row.active_at.is_none();
+        let (until, now) = (row.suppressed_until, Timestamp::now());
         Self {
+            display: display(row.condition, seen_to, row.suppression, until, now),
             id: row.id,
             asset: Named::new(row.asset_id, row.asset_name),
             rule: RuleRef {

@@ -154,6 +154,7 @@ async fn changes_need_the_version_they_are_meant_for() {
     let server = Server::start().await;
     let plant = server.plant("north").await;
     let token = server.sign_in(&plant.email("admin")).await;
+    let colleague = server.sign_in(&plant.email("admin")).await;
     let rule = format!("/v1/alarm-rules/{}", plant.rule);
     let asset = format!("/v1/assets/{}", plant.asset);
     let ticket = format!("/v1/tickets/{}", plant.ticket);
@@ -188,6 +189,8 @@ async fn changes_need_the_version_they_are_meant_for() {
             .await
             .refused(400, "invalid-header");
         let etag = server.get(read, &token).await.header("etag").to_owned();
+        let colleagues = server.get(read, &colleague).await.header("etag").to_owned();
+        assert_eq!(etag, colleagues, "{read}: the version is the row's, whoever asks");
         let good = [("if-match", etag.as_str())];
         let reply = server
             .send(method.clone(), path, Some(&token), Some(&body), &good)

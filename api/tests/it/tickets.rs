@@ -165,6 +165,11 @@ async fn tasks_take_what_fits_them_and_files_are_what_they_say() {
         ticket.upload("..%2Fa.txt", "text/plain", b"x").await.status(),
         400
     );
+    let of_another = format!("a.txt&task_id={}", plant.task);
+    let refused = ticket.upload(&of_another, "text/plain", b"x").await;
+    assert_eq!(refused.status(), 400, "a task of another ticket");
+    let own = format!("a.txt&task_id={}", tasks[0].trim_start_matches("tasks/"));
+    assert_eq!(ticket.upload(&own, "text/plain", b"x").await.status(), 201);
     static HUGE: [u8; (20 << 20) + 1] = [b'x'; (20 << 20) + 1];
     assert_eq!(ticket.upload("a.txt", "text/plain", &HUGE).await.status(), 413);
     let content = server

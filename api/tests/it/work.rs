@@ -34,7 +34,10 @@ async fn an_alarm_is_acknowledged_and_shelved() {
         .post(&format!("{path}/shelve"), &token, shelf(1.0))
         .await
         .expect(200);
-    assert_eq!(alarm["suppression"], "shelved");
+    assert_eq!(
+        (&alarm["suppression"], &alarm["display"]),
+        (&json!("shelved"), &json!("shelved"))
+    );
     assert_eq!(
         server.get("/v1/alarms?state=shelved", &token).await.expect(200)["data"][0]["id"],
         alarm["id"]
@@ -43,7 +46,10 @@ async fn an_alarm_is_acknowledged_and_shelved() {
         .post(&format!("{path}/unshelve"), &token, json!({}))
         .await
         .expect(200);
-    assert_eq!(alarm["suppression"], "none");
+    assert_eq!(
+        (&alarm["suppression"], &alarm["display"]),
+        (&json!("none"), &json!("acknowledged"))
+    );
     let kinds: Vec<&str> = alarm["events"]
         .as_array()
         .unwrap()
@@ -399,5 +405,118 @@ async fn rules_are_made_changed_and_removed() {
         .await
         .expect(204);
     assert_eq!(server.get(&path, &token).await.expect(200)["enabled"], false);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_sign_says_whether_it_has_a_ticket_and_why_not() {
+    let server = Server::start().await;
+    let plant = server.plant("north").await;
+    let token = server.sign_in(&plant.email("admin")).await;
+    let answer = async |path: &str| {
+        let shown = server.get(path, &token).await.expect(200);
+        let mut dispatch = shown["dispatch"].clone();
+        dispatch["display"] = shown["display"].clone();
+        let reason = dispatch["reason"].as_str().unwrap();
+        assert!(
+            reason.ends_with('.') && reason.len() > 20,
+            "a sentence: {dispatch:#}"
+        );
+        dispatch
+    };
+    let decide = async |subject: &str, outcome: &str, ticket: bool, minutes: i32| {
+        sqlx::query(
+            "INSERT INTO dispatch_decision (id, tenant_id, asset_id, subject, at, outcome, ticket_id, reason)
+             VALUES (gen_random_uuid(), $1, $2, $3, now() + make_interval(mins => $4), $5::dispatch_outcome, $6,
+                     'The reason for ' || $5 || ', in a sentence.')",
+        )
+        .bind(plant.tenant)
+        .bind(plant.asset)
+        .bind(subject)
+        .bind(minutes)
+        .bind(outcome)
+        .bind(ticket.then_some(plant.ticket))
+        .execute(&server.database.owner)
+        .await
+        .unwrap();
+    };
+    let alarm = format!("/v1/alarms/{}", plant.alarm);
+    let set = async |what: &'static str| {
+        sqlx::query(what)
+            .bind(plant.alarm)
+            .execute(&server.database.owner)
+            .await
+            .unwrap();
+    };
+    for (what, code, last_word, display) in [
+        (
+            "UPDATE alarm SET active_at = NULL, dispatched_at = NULL, condition = 'pending' WHERE id = $1",
+            "pending",
+            false,
+            "pending",
+        ),
+        (
+            "UPDATE alarm SET condition = 'inactive' WHERE id = $1",
+            "never_raised",
+            true,
+            "normal",
+        ),
+        (
+            "UPDATE alarm SET condition = 'active', active_at = now() WHERE id = $1",
+            "undecided",
+            false,
+            "unacknowledged",
+        ),
+    ] {
+        set(what).await;
+        let said = answer(&alarm).await;
+        assert_eq!(
+            (&said["code"], &said["last_word"]),
+            (&json!(code), &json!(last_word))
+        );
+        assert_eq!(
+            (&said["ticket_id"], &said["display"]),
+            (&Value::Null, &json!(display))
+        );
+    }
+    decide(&plant.alarm.to_string(), "suppressed", false, 1).await;
+    assert_eq!(answer(&alarm).await["code"], "suppressed");
+    decide(&plant.alarm.to_string(), "created", true, 2).await;
+    set("UPDATE alarm SET dispatched_at = now() WHERE id = $1").await;
+    let said = answer(&alarm).await;
+    assert_eq!(
+        (&said["code"], &said["ticket_id"], &said["last_word"]),
+        (&json!("created"), &json!(plant.ticket), &json!(true))
+    );
+
+    let path = format!("/v1/predictions/{}", plant.prediction);
+    assert_eq!(answer(&path).await["code"], "undecided");
+    decide(&plant.prediction.to_string(), "below_policy", false, 1).await;
+    assert_eq!(answer(&path).await["code"], "below_policy");
+    let order = async |verb: &str, body: Value| {
+        let etag = server.get(&path, &token).await.header("etag").to_owned();
+        let headers = [("if-match", etag.as_str())];
+        let order = format!("{path}/{verb}");
+        let reply = server
+            .send(Method::POST, &order, Some(&token), Some(&body), &headers)
+            .await;
+        reply.expect(200);
+    };
+    order("claim", json!({})).await;
+    order("snooze", json!({ "above": 0.8, "shutdown": true })).await;
+    let said = answer(&path).await;
+    assert_eq!(said["code"], "snoozed");
+    let reason = said["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("above 80 %") && reason.contains("stands still"),
+        "{reason}"
+    );
+    order("dismiss", json!({ "reason": "known_issue" })).await;
+    let said = answer(&path).await;
+    assert_eq!(
+        (&said["code"], &said["last_word"]),
+        (&json!("dismissed"), &json!(true))
+    );
+    assert!(said["reason"].as_str().unwrap().contains("known_issue"));
     server.stop().await;
 }

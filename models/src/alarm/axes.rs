@@ -35,6 +35,7 @@ pub struct Shelf {
 /// The one word for an alarm's three axes, after ISA-18.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = AlarmDisplay))]
 pub enum Display {
     Normal,
     Pending,

@@ -70,6 +70,12 @@ async fn attach(
             "1 to 200 characters, no slash, no quotation mark, no line break",
         ));
     }
+    if let Some(task) = query.task_id {
+        let tasks = ticket::tasks(upload.db(), id).await?;
+        if !tasks.iter().any(|row| row.id == task) {
+            return Err(Problem::query("task_id", "the ticket has no such task"));
+        }
+    }
     let used = u64::try_from(ticket::content_known(upload.db()).await?).unwrap_or(0);
     let room = config.max_bytes_per_tenant.saturating_sub(used);
     let (mut command, kept) = upload.keep(&app, room.min(config.max_bytes as u64)).await?;
