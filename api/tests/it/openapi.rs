@@ -1,6 +1,7 @@
 //! The document is the one that is committed, and it is complete.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use crate::harness::Server;
 
@@ -81,4 +82,59 @@ async fn it_is_served_and_readable() {
         "the policy forbids it"
     );
     server.stop().await;
+}
+
+/// The page for planners names addresses and tests; neither may be invented or forgotten.
+#[test]
+fn what_the_page_for_planners_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("docs/work.md")).unwrap();
+    let document = api::openapi_document();
+    let quoted: Vec<&str> = page.split('`').skip(1).step_by(2).collect();
+    let mut addresses = 0;
+    for (method, path) in quoted.iter().filter_map(|text| text.split_once(" /v1/")) {
+        addresses += 1;
+        let operation = &document["paths"][format!("/v1/{path}")][method.to_lowercase()];
+        assert!(operation.is_object(), "{method} /v1/{path} is not served");
+    }
+    assert!(addresses > 40, "{addresses}");
+    let mut sources = String::new();
+    for folder in [
+        "models",
+        "analytics/src",
+        "ingest/src",
+        "api/src",
+        "api/tests",
+        "tests",
+    ] {
+        read_all(&root.join(folder), &mut sources);
+    }
+    let rows: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.as_bytes().get(2).is_some_and(u8::is_ascii_digit))
+        .collect();
+    assert_eq!(rows.len(), 30);
+    for row in rows {
+        let test = row
+            .trim_end_matches(" |")
+            .rsplit("| ")
+            .next()
+            .unwrap()
+            .trim_matches('`');
+        assert!(
+            sources.contains(&format!("fn {test}(")),
+            "there is no test {test}: {row}"
+        );
+    }
+}
+
+fn read_all(folder: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_all(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
 }
