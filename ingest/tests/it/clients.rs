@@ -204,3 +204,32 @@ async fn mosquittos_client_and_a_mapping() {
     );
     service.stop().await;
 }
+
+/// Eclipse Paho's interoperability tests of MQTT 5.0, as paho-mqtt brings them along, and those of gmqtt,
+/// against the broker; about three minutes, most of them pauses of theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_interoperability_tests_of_paho_and_gmqtt() {
+    let Some(mut python) = python(&[
+        "paho-mqtt==2.2.0",
+        "gmqtt==0.8.0",
+        "pytest==8.4.2",
+        "pytest-asyncio==0.26.0",
+    ]) else {
+        return;
+    };
+    let broker = crate::broker::broker(|_| {}).await;
+    let (host, port) = (broker.address.ip().to_string(), broker.address.port().to_string());
+    python.arg(script("mqtt_suites.py")).args([host, port]);
+    let output = tokio::task::spawn_blocking(move || python.output())
+        .await
+        .unwrap()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(
+        output.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    broker.stop().await;
+}
