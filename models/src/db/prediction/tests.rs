@@ -181,7 +181,10 @@ async fn a_ticket_confirms_only_what_was_predicted() {
     let database = TestDatabase::new().await;
     let plant = Plant::new(&database.owner, "one").await;
     let asset = plant.machine("P-1").await.asset;
-    let (bearing, seal) = (plant.failure_mode("bearing").await, plant.failure_mode("seal").await);
+    let (bearing, seal) = (
+        plant.failure_mode("bearing").await,
+        plant.failure_mode("seal").await,
+    );
     let model = model(&database.owner).await;
     let pool = database.pool(Role::Analytics);
     let mut ids = Vec::new();
@@ -243,13 +246,20 @@ async fn a_ticket_confirms_only_what_was_predicted() {
     // The bearing was about to fail: whoever had feared for the seal was not right by it.
     assert_eq!(
         found(&mut tx, Some(bearing), Label::ConfirmedPrevented).await,
-        ["confirmed_prevented", "different_fault_found", "confirmed_prevented"]
+        [
+            "confirmed_prevented",
+            "different_fault_found",
+            "confirmed_prevented"
+        ]
     );
     assert_eq!(
         found(&mut tx, Some(seal), Label::ConfirmedFailed).await,
         ["different_fault_found", "confirmed_failed", "confirmed_failed"]
     );
-    assert_eq!(found(&mut tx, None, Label::NoFaultFound).await, ["no_fault_found"; 3]);
+    assert_eq!(
+        found(&mut tx, None, Label::NoFaultFound).await,
+        ["no_fault_found"; 3]
+    );
     drop(tx);
     pool.close().await;
     database.drop_now().await;
