@@ -1,5 +1,6 @@
-//! Linking only: relocations in their packed form (RELR), which takes megabytes off the executable. The C library must know
-//! it (glibc 2.36: Debian 12, Ubuntu 24.04); where it is older, or built for another machine, the plain form stays.
+// Linking only: relocations in their packed form (RELR), which takes megabytes off the executable. The C library must know
+// it (glibc 2.36: Debian 12, Ubuntu 24.04); where it is older, or built for another machine, the plain form stays.
+// (No `//!`: the edge agent's build script includes this file.)
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -19,7 +19,7 @@ fn installed(program: &str) -> bool {
         .unwrap()
         .success();
     if !found {
-        eprintln!("LEFT OUT: {program} is not installed");
+        models::servers::left_out(program, "it is not installed");
     }
     found
 }

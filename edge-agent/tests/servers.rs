@@ -54,7 +54,7 @@ fn modbus(port: &str, transport: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn modbus_over_tcp_and_rtu_over_tcp() {
     for (framing, transport) in [("tcp", "tcp"), ("rtu", "rtu_over_tcp")] {
-        let Some(server) = Server::start("modbus.py", &[framing, "0"]) else {
+        let Some(server) = common::server("modbus.py", &[framing, "0"]) else {
             return;
         };
         let dir = tempfile::tempdir().unwrap();
@@ -87,7 +87,7 @@ async fn modbus_over_tcp_and_rtu_over_tcp() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn modbus_faults_are_those_of_their_points() {
-    let Some(server) = Server::start("modbus.py", &["tcp", "0"]) else {
+    let Some(server) = common::server("modbus.py", &["tcp", "0"]) else {
         return;
     };
     let port = &server.said;
@@ -119,7 +119,7 @@ async fn modbus_faults_are_those_of_their_points() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_modbus_server_that_goes_away_and_comes_back() {
-    let Some(server) = Server::start("modbus.py", &["tcp", "0"]) else {
+    let Some(server) = common::server("modbus.py", &["tcp", "0"]) else {
         return;
     };
     let port = server.said.clone();
@@ -149,7 +149,7 @@ async fn a_modbus_server_that_goes_away_and_comes_back() {
         .await
         .unwrap();
     let before = values(&received.lock(), "one", "f32").len();
-    let _server = Server::start("modbus.py", &["tcp", &port]).unwrap();
+    let _server = common::server("modbus.py", &["tcp", &port]).unwrap();
     sink.until(60, |r| values(r, "one", "f32").len() > before + 2)
         .await
         .unwrap();
@@ -177,7 +177,7 @@ fn opcua(port: u16, more: &str) -> String {
 }
 
 fn start_opcua(port: u16, dir: &std::path::Path) -> Option<Server> {
-    Server::start("opcua.py", &[&port.to_string(), dir.to_str().unwrap()])
+    common::server("opcua.py", &[&port.to_string(), dir.to_str().unwrap()])
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

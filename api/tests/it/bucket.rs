@@ -4,13 +4,12 @@
 //! Left out, with a line that says so, when Python or the package can't be had; with
 //! `FOREWARN_REQUIRE_SERVERS` in the environment that is a failure.
 
-use std::io::BufRead;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
 
 use api::config::{Attachments, Config, S3};
 use api::store::{Folder, Store, hex};
 use axum::body::Bytes;
+use models::servers::python;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -18,50 +17,18 @@ use crate::harness::Server;
 use crate::plant::{ATTACHMENTS, PICTURE};
 
 struct Moto {
-    child: Child,
+    _server: models::servers::Server,
     settings: S3,
-    _stdin: ChildStdin,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Moto {
     fn start() -> Option<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers");
-        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("api-servers");
-        let prepared = Command::new("sh")
-            .arg(folder.join("prepare.sh"))
-            .arg(&cache)
-            .output()
-            .unwrap();
-        if !prepared.status.success() {
-            let why = String::from_utf8_lossy(&prepared.stderr).into_owned();
-            assert!(
-                std::env::var_os("FOREWARN_REQUIRE_SERVERS").is_none(),
-                "FOREWARN_REQUIRE_SERVERS is set, and: {why}"
-            );
-            eprintln!("LEFT OUT: the bucket needs Python with moto: {why}");
-            return None;
-        }
-        let mut child = Command::new(cache.join("bin/python"))
-            .arg(folder.join("s3.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdin = child.stdin.take().unwrap();
-        let mut said = String::new();
-        std::io::BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut said)
-            .unwrap();
-        let words: Vec<&str> = said.split_whitespace().collect();
-        let ["ready", port, id, secret] = words[..] else {
-            panic!("s3.py said {said:?}");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/s3.py");
+        let mut python = python(env!("CARGO_TARGET_TMPDIR"), &["moto[s3,iam,server]==5.1.22"])?;
+        let server = models::servers::Server::start(python.arg(script));
+        let words: Vec<&str> = server.said.split_whitespace().collect();
+        let [port, id, secret] = words[..] else {
+            panic!("s3.py said {:?}", server.said);
         };
         let settings = S3 {
             endpoint: format!("http://127.0.0.1:{port}"),
@@ -73,9 +40,8 @@ impl Moto {
             ..S3::default()
         };
         Some(Self {
-            child,
+            _server: server,
             settings,
-            _stdin: stdin,
         })
     }
 }

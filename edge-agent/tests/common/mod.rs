@@ -3,11 +3,12 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use edge_agent::config::Config;
 use edge_agent::sink::{Manners, Received, Sink};
+pub use models::servers::Server;
+use models::servers::python;
 use models::time::Timestamp;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -98,65 +99,14 @@ pub async fn sink(received: &Arc<Mutex<Received>>) -> Sink {
     Sink::start(0, KEEP, Arc::clone(received)).await.unwrap()
 }
 
-/// A server of somebody else's make, from `tests/servers`, in Python. Ends with the test.
-pub struct Server {
-    child: Child,
-    /// What it says once it is ready, such as its port.
-    pub said: String,
-    _stdin: std::process::ChildStdin,
-}
-
-impl Server {
-    /// `None` when Python or its packages can't be had; the test says so and does nothing.
-    pub fn start(script: &str, args: &[&str]) -> Option<Self> {
-        use std::io::BufRead;
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers");
-        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("edge-servers");
-        let prepared = Command::new("sh")
-            .arg(folder.join("prepare.sh"))
-            .arg(&cache)
-            .output()
-            .unwrap();
-        if !prepared.status.success() {
-            let why = String::from_utf8_lossy(&prepared.stderr).into_owned();
-            assert!(
-                std::env::var_os("FOREWARN_REQUIRE_SERVERS").is_none(),
-                "FOREWARN_REQUIRE_SERVERS is set, and: {why}"
-            );
-            eprintln!("LEFT OUT: {script} needs Python with pymodbus and asyncua: {why}");
-            return None;
-        }
-        let mut child = Command::new(cache.join("bin/python"))
-            .arg(folder.join(script))
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdin = child.stdin.take().unwrap();
-        let mut said = String::new();
-        std::io::BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut said)
-            .unwrap();
-        assert!(said.starts_with("ready "), "{script} said {said:?}");
-        Some(Self {
-            child,
-            said: said.trim_start_matches("ready ").trim().to_owned(),
-            _stdin: stdin,
-        })
-    }
-
-    pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A server of somebody else's make, from `tests/servers`. `None` when Python or its packages can't be had.
+pub fn server(script: &str, args: &[&str]) -> Option<Server> {
+    let mut python = python(
+        env!("CARGO_TARGET_TMPDIR"),
+        &["pymodbus==3.16.1", "asyncua==2.1.0"],
+    )?;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers");
+    Some(Server::start(python.arg(folder.join(script)).args(args)))
 }
 
 /// Tries the sources of a configuration, as `forewarn-edge check` does.
