@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bucket;
+mod dashboards;
 mod files;
 mod gates;
 mod harness;

@@ -31,7 +31,7 @@ async fn store(server: &Server, plant: &Plant, points: impl IntoIterator<Item = 
 }
 
 /// A query as Grafana sends it: a form with the key as password.
-async fn ask(server: &Server, key: &str, path: &str, form: &[(&str, &str)]) -> (u16, Value) {
+pub async fn ask(server: &Server, key: &str, path: &str, form: &[(&str, &str)]) -> (u16, Value) {
     let answer = server
         .http
         .post(server.url(path))
