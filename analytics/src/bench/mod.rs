@@ -6,8 +6,10 @@
 //! and a failure model on their features. Then one more hour, and the pass that counts. Where the time of
 //! an asset that is not remembered goes is measured on some of them one after the other.
 //!
-//! Beside it, when a Python is named that has pandas and LightGBM: the same features and the same kind of
-//! model there, from columns that are in memory already; ours have to be read and written.
+//! Beside it, when a Python is named: the same features and the same kind of model there with pandas and
+//! LightGBM, from the same database (`python_assets_per_s`) and, apart, from columns that are in memory
+//! already (`python_in_memory_per_s`). It only computes features and probabilities; our pass does all of the
+//! above and writes it.
 
 mod plant;
 mod python;
@@ -119,15 +121,18 @@ async fn measure(args: &Args, url: &str, progress: impl Fn(&str)) -> anyhow::Res
     let apart = take_apart(&pool, &ids[..ids.len().min(TAKEN_APART)], now, &config).await?;
     progress("the same in Python");
     let python = match &args.python {
-        Some(python) => Some(python::run(python, &pool, &plant, &trained, start, now, args).await?),
+        Some(python) => Some(python::run(python, (url, &pool), &plant, &trained, start, now, args).await?),
         None => None,
     };
     pool.close().await;
     let per_s = |seconds: f64| ids.len() as f64 / seconds;
     let python_per_s = python.as_ref().map(|python| python.assets_per_s);
+    let in_memory_per_s = python.as_ref().map(|python| python.in_memory_per_s);
     Ok(json!({
         "assets_per_s": per_s(pass_s), "python_assets_per_s": python_per_s,
-        "ratio": python_per_s.map(|python| per_s(pass_s) / python), "peak_rss_mib": peak_rss_mib,
+        "ratio": python_per_s.map(|python| per_s(pass_s) / python),
+        "python_in_memory_per_s": in_memory_per_s,
+        "ratio_in_memory": in_memory_per_s.map(|python| per_s(pass_s) / python), "peak_rss_mib": peak_rss_mib,
         "train_s": trained.seconds, "python_train_s": python.as_ref().map(|python| python.train_s),
         "train_ratio": python.as_ref().map(|python| trained.seconds / python.train_s),
         "learned_per_s": per_s(learning_s),

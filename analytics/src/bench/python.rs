@@ -1,4 +1,4 @@
-//! The reference in pandas and LightGBM, run beside ours on the same columns.
+//! The reference in pandas and LightGBM, run beside ours on the same readings.
 
 use std::io::Write;
 use std::path::Path;
@@ -19,15 +19,22 @@ const SCRIPT: &str = include_str!("reference.py");
 /// Assets that Python gets; its time is for each of them, more would only take longer.
 const MOST_ASSETS: usize = 500;
 
+/// What the script imports, by its names on PyPI.
+const PACKAGES: [&str; 4] = ["numpy", "pandas", "lightgbm", "psycopg[binary]"];
+const IMPORTS: &str = "import numpy, pandas, lightgbm, psycopg";
+
 pub(super) struct Measured {
+    /// With reading the window from the database, as in our pass.
     pub assets_per_s: f64,
+    /// Features and predictions alone, from columns that are in memory already.
+    pub in_memory_per_s: f64,
     pub train_s: f64,
     pub detail: Value,
 }
 
 pub(super) async fn run(
     python: &Path,
-    pool: &PgPool,
+    (url, pool): (&str, &PgPool),
     plant: &Plant,
     trained: &Trained,
     start: Timestamp,
@@ -67,7 +74,8 @@ pub(super) async fn run(
         .map(|s| s.map_or(1.0, |s| s.scale.max(1e-9)))
         .collect();
     let write = |name: &str, shape: &[usize], values: &[f64]| npy(&folder.join(name), shape, values);
-    write("value.npy", &[channels.len(), steps], &values)?;
+    let ids: Vec<f64> = channels.iter().map(|channel| f64::from(channel.0)).collect();
+    write("channels.npy", &[ids.len()], &ids)?;
     write("median.npy", &[channels.len()], &median)?;
     write("scale.npy", &[channels.len()], &scale)?;
     write(
@@ -78,6 +86,7 @@ pub(super) async fn run(
     write("y.npy", &[trained.y.len()], &trained.y)?;
     let params = &trained.params;
     let facts = json!({
+        "start_s": start.micros() as f64 / 1e6, "end_s": now.micros() as f64 / 1e6, "step_s": STEP_S, "steps": steps,
         "assets": assets.len(), "channels": args.channels, "names": NAMES, "steps_per_hour": 3600.0 / STEP_S,
         "rounds": params.rounds, "learning_rate": params.learning_rate, "leaves": params.leaves,
         "min_leaf": params.min_leaf, "row_share": params.row_share, "column_share": params.column_share,
@@ -88,14 +97,16 @@ pub(super) async fn run(
     let output = tokio::process::Command::new(python)
         .arg(&script)
         .arg(&folder)
+        .env("DATABASE_URL", url)
         .output()
         .await;
     let output = output.with_context(|| format!("can't run {}", python.display()))?;
     std::fs::remove_dir_all(&folder)?;
     ensure!(
         output.status.success(),
-        "{} failed (it needs numpy, pandas and lightgbm): {}",
+        "{} failed (it needs {}): {}",
         python.display(),
+        PACKAGES.join(", "),
         String::from_utf8_lossy(&output.stderr)
             .lines()
             .last()
@@ -107,10 +118,13 @@ pub(super) async fn run(
             .as_f64()
             .with_context(|| format!("Python did not tell {name}"))
     };
-    let (train_s, pass_s) = (number("train_s")?, number("features_s")? + number("predict_s")?);
+    let (train_s, load_s) = (number("train_s")?, number("load_s")?);
+    let computed_s = number("features_s")? + number("predict_s")?;
+    let per_s = |seconds: f64| assets.len() as f64 / seconds;
     said["assets"] = json!(assets.len());
     Ok(Measured {
-        assets_per_s: assets.len() as f64 / pass_s,
+        assets_per_s: per_s(load_s + computed_s),
+        in_memory_per_s: per_s(computed_s),
         train_s,
         detail: said,
     })
@@ -125,7 +139,7 @@ async fn prepared(python: &Path) -> anyhow::Result<std::path::PathBuf> {
             .stdin(std::process::Stdio::null())
             .output()
     };
-    let wanted = ["-c", "import numpy, pandas, lightgbm"];
+    let wanted = ["-c", IMPORTS];
     let has = run(python, &wanted)
         .await
         .with_context(|| format!("can't run {}", python.display()))?;
@@ -138,12 +152,10 @@ async fn prepared(python: &Path) -> anyhow::Result<std::path::PathBuf> {
         return Ok(own);
     }
     let place = folder.display().to_string();
+    let install = ["-m", "pip", "install", "--quiet"].into_iter().chain(PACKAGES);
     for (program, args) in [
         (python, vec!["-m", "venv", &place]),
-        (
-            &own,
-            vec!["-m", "pip", "install", "--quiet", "numpy", "pandas", "lightgbm"],
-        ),
+        (&own, install.collect()),
     ] {
         let done = run(program, &args)
             .await
