@@ -153,10 +153,7 @@ async fn prepared(python: &Path) -> anyhow::Result<std::path::PathBuf> {
     }
     let place = folder.display().to_string();
     let install = ["-m", "pip", "install", "--quiet"].into_iter().chain(PACKAGES);
-    for (program, args) in [
-        (python, vec!["-m", "venv", &place]),
-        (&own, install.collect()),
-    ] {
+    for (program, args) in [(python, vec!["-m", "venv", &place]), (&own, install.collect())] {
         let done = run(program, &args)
             .await
             .with_context(|| format!("can't run {}", program.display()))?;
