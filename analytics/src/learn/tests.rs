@@ -163,8 +163,8 @@ fn remaining_life_and_baselines_are_watched_too() {
     // One machine alone is a finding about that machine.
     let mut one = rows.clone();
     let group = one.groups();
-    for row in 0..one.len() {
-        one.x[[row, place]] += if group[row] == 1 { 9.0 } else { 0.0 };
+    for (row, group) in group.into_iter().enumerate() {
+        one.x[[row, place]] += if group == 1 { 9.0 } else { 0.0 };
     }
     assert_eq!(drift::baselines(&one, since(&one)).reasons, [""; 0]);
 }

@@ -68,17 +68,18 @@ impl Report {
         }
         let payload: Payload = serde_json::from_slice(payload).ok()?;
         let mut report = payload.config?;
-        // PostgreSQL's text holds no NUL.
-        let tidy = |text: String| -> String {
-            text.replace(char::from(0), " ")
-                .chars()
-                .take(MAX_REASON)
-                .collect()
-        };
-        report.version = tidy(report.version);
-        report.reason = report.reason.map(tidy);
+        report.version = tidy(&report.version);
+        report.reason = report.reason.as_deref().map(tidy);
         Some(report)
     }
+}
+
+/// PostgreSQL's text holds no NUL.
+fn tidy(text: &str) -> String {
+    text.replace(char::from(0), " ")
+        .chars()
+        .take(MAX_REASON)
+        .collect()
 }
 
 /// A version that a gateway was told.

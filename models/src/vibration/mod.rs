@@ -189,11 +189,12 @@ fn prominence(envelope: &[f64], fault: f64) -> Option<f64> {
         let line = fault * harmonic as f64;
         let slip = (SLIP * line).max(1.0).min(around / 2.0);
         let (mut highest, mut others) = (0.0_f64, Vec::new());
-        for bin in (line - around).ceil() as usize..=(line + around) as usize {
+        let (first, last) = ((line - around).ceil() as usize, (line + around) as usize);
+        for (bin, &height) in (first..).zip(&envelope[first..=last]) {
             if (bin as f64 - line).abs() <= slip {
-                highest = highest.max(envelope[bin]);
+                highest = highest.max(height);
             } else {
-                others.push(envelope[bin]);
+                others.push(height);
             }
         }
         others.sort_by(f64::total_cmp);
