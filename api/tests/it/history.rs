@@ -588,7 +588,7 @@ async fn every_statistic_is_exact_with_rollups_and_late_readings() {
             .channels
             > 0
         {}
-        sqlx::query_scalar::<_, i64>("SELECT n FROM rollup_hour")
+        sqlx::query_scalar::<_, i32>("SELECT n FROM rollup_hour")
             .fetch_all(&mut *owner)
             .await
             .unwrap()

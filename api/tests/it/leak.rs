@@ -254,9 +254,10 @@ async fn a_member_of_one_site_sees_that_site() {
         if !operation.secured || operation.method != Method::GET || operation.path == "/v1/stream" {
             continue;
         }
-        // Keys are the whole tenant's business; classes and models belong to no site.
+        // Keys and authorities are the whole tenant's business; classes and models belong to no site.
         let tenants = [
             "/v1/api-keys",
+            "/v1/certificate-authorities",
             "/v1/asset-classes",
             "/v1/models",
             "/v1/models/{id}",
@@ -301,10 +302,10 @@ async fn a_member_of_one_site_sees_that_site() {
             );
         }
     }
-    assert_eq!(
-        server.get("/v1/api-keys", &inside).await.expect(200)["data"],
-        json!([])
-    );
+    for of_the_tenant in ["/v1/api-keys", "/v1/certificate-authorities"] {
+        let seen = server.get(of_the_tenant, &inside).await.expect(200)["data"].clone();
+        assert_eq!(seen, json!([]), "{of_the_tenant}");
+    }
     let counts = server.get("/v1/overview", &outside).await.expect(200)["counts"].clone();
     assert!(
         counts.as_object().unwrap().values().all(|count| *count == 0),
