@@ -19,7 +19,7 @@ use crate::tenant::MemberRole;
 use crate::ticket::{NewTask, Origin, Outcome, Priority, Refusal, Status, transitions};
 use crate::time::Timestamp;
 
-const STEPS: usize = 60;
+const STEPS: usize = 150;
 const ACTOR: &str = "usr_x";
 
 struct Walk {
@@ -275,6 +275,7 @@ async fn what_is_listed_is_what_is_done() {
     act_for(&mut tx, plant.tenant).await.unwrap();
     walk.another(&mut tx).await;
     let mut states = std::collections::HashSet::new();
+    let mut held_back_by_another = 0;
     for _ in 0..STEPS {
         // Mostly the newest; now and then one of those that were done before.
         let id = if walk.rng.random_bool(0.8) {
@@ -289,11 +290,12 @@ async fn what_is_listed_is_what_is_done() {
         let coding = walk.coding();
         compare(&mut tx, id, &Coding::default(), walk.now, &mut walk.rng).await;
         let went = compare(&mut tx, id, &coding, walk.now, &mut walk.rng).await;
-        let (status, _) = gather_facts(&mut tx, id, &coding, walk.now)
+        let (status, facts) = gather_facts(&mut tx, id, &coding, walk.now)
             .await
             .unwrap()
             .unwrap();
         states.insert(status);
+        held_back_by_another += usize::from(status == Status::Completed && facts.case_ticket.is_some());
         // Onward where it can; cancelling seldom, or nothing is ever completed.
         let onward: Vec<Status> = went.into_iter().filter(|to| *to != Status::Cancelled).collect();
         let furthest = onward.iter().max_by_key(|to| **to as u8).copied();
@@ -320,7 +322,12 @@ async fn what_is_listed_is_what_is_done() {
         }
         walk.now = walk.now.plus_seconds(600.0);
     }
-    assert!(states.len() >= 2, "the walk saw {states:?}");
+    let far = [Status::InProgress, Status::Completed, Status::Closed];
+    assert!(
+        states.len() >= 9 && far.iter().all(|state| states.contains(state)),
+        "the walk saw {states:?}"
+    );
+    assert!(held_back_by_another > 0, "no completed ticket had a successor");
     drop(tx);
     pool.close().await;
     database.drop_now().await;
