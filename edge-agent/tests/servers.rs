@@ -258,7 +258,7 @@ async fn an_opcua_server_that_goes_away_and_comes_back() {
     let mut sink = sink(&received).await;
     let text = opcua(port, "").replace("mqtt://127.0.0.1:1\"", &format!("mqtt://{}\"", sink.address));
     let agent = Agent::start(&text);
-    sink.until(120, |r| values(r, "press", "counter").len() > 5)
+    sink.until(30, |r| values(r, "press", "counter").len() > 5)
         .await
         .unwrap();
     let stamps = series(&received.lock(), "press", "counter");
@@ -270,7 +270,7 @@ async fn an_opcua_server_that_goes_away_and_comes_back() {
     let _server = start_opcua(port, dir.path()).unwrap();
     let last = stamps.len();
     // It counts from 1 again.
-    sink.until(300, |r| {
+    sink.until(90, |r| {
         let all = values(r, "press", "counter");
         all.len() > last + 5 && all.windows(2).any(|pair| pair[1] < pair[0])
     })
