@@ -607,5 +607,7 @@ async fn every_statistic_is_exact_with_rollups_and_late_readings() {
     check(&hour, "a late one came").await;
     assert_eq!(rolled().await, [60]);
     check(&hour, "and is rolled up").await;
+    // Stopping waits for every connection to come back.
+    drop((owner, writer));
     server.stop().await;
 }

@@ -5,6 +5,8 @@
 //! The server should run with `timescaledb.max_background_workers = 0`: a background worker inside
 //! the template would keep it from being cloned.
 
+use std::time::Duration;
+
 use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
@@ -148,8 +150,12 @@ impl TestDatabase {
         super::connect(&self.url(), role, 4).expect("the address is good")
     }
 
+    /// # Panics
+    /// When the test still holds a connection of `owner`: closing waits for it, and would for ever.
     pub async fn drop_now(self) {
-        self.owner.close().await;
+        tokio::time::timeout(Duration::from_secs(60), self.owner.close())
+            .await
+            .expect("every connection of `owner` is dropped before the database is");
         let mut connection = self.server.connect().await.expect("the server answers");
         run(
             &mut connection,
