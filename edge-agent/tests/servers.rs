@@ -269,7 +269,7 @@ async fn an_opcua_server_that_goes_away_and_comes_back() {
     server.kill();
     let _server = start_opcua(port, dir.path()).unwrap();
     let last = stamps.len();
-    // It counts from 1 again.
+    // It counts from 1, the one before from a million.
     sink.until(90, |r| {
         let all = values(r, "press", "counter");
         all.len() > last + 5 && all.windows(2).any(|pair| pair[1] < pair[0])

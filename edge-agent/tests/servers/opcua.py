@@ -1,7 +1,9 @@
 """An OPC UA server with known nodes, on a free port: opcua.py PORT FOLDER.
 
 Offers no security and Basic256Sha256 with signing and encryption; anonymous and user `forewarn` with
-password `geheim`. Namespace http://forewarn.test/plant. `counter` counts up, ten times a second.
+password `geheim`. Namespace http://forewarn.test/plant. `counter` counts up, ten times a second: from
+1000000 in the first server of a folder, from 1 in the next ones, so that both are told apart however
+long the second has been counting before anybody listens.
 Writes its certificate to FOLDER/server.der, and trusts every client.
 """
 
@@ -31,6 +33,7 @@ async def main():
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}/plant")
     await server.set_application_uri(URI)
     key, cert = folder / "server.pem", folder / "server.der"
+    n = 0 if cert.exists() else 1_000_000
     await setup_self_signed_certificate(
         key, cert, URI, "localhost", [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH], {}
     )
@@ -57,7 +60,6 @@ async def main():
     async with server:
         print("ready", space, flush=True)
         done = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-        n = 0
         while not done.done():
             n += 1
             await counter.write_value(n, ua.VariantType.UInt32)
