@@ -4,8 +4,8 @@ use models::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::gates::{Mover, assigned};
 use crate::harness::{Reply, Server};
+use crate::mover::{Mover, assigned};
 
 /// The refusal says all of that to people.
 #[track_caller]

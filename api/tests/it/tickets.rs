@@ -5,8 +5,8 @@ use models::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::gates::{Mover, assigned};
 use crate::harness::Server;
+use crate::mover::{Mover, assigned};
 use crate::plant::PICTURE;
 
 fn ago(hours: f64) -> Timestamp {
