@@ -5,6 +5,7 @@
 mod bad_input;
 mod bucket;
 mod dashboards;
+mod downtime;
 mod files;
 mod gates;
 mod harness;
@@ -23,6 +24,7 @@ mod plant;
 mod problems;
 mod prometheus;
 mod provision;
+mod service_levels;
 mod session;
 mod stream;
 mod tickets;
