@@ -6,14 +6,13 @@
 
 use std::path::Path;
 
-use api::config::{Attachments, Config, S3};
+use api::config::{Attachments, S3};
 use api::store::{Folder, Store, hex};
 use axum::body::Bytes;
 use models::servers::python;
-use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::harness::Server;
+use crate::files::ticket_with;
 use crate::plant::{ATTACHMENTS, PICTURE};
 
 struct Moto {
@@ -126,25 +125,15 @@ async fn contents_are_kept_in_a_bucket() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tickets_photo_goes_through_the_bucket() {
     let Some(moto) = Moto::start() else { return };
-    let server = Server::with(Config {
-        attachments: Attachments {
-            s3: moto.settings.clone(),
-            ..Attachments::default()
-        },
-        ..Config::default()
+    let (server, token, path) = ticket_with(Attachments {
+        s3: moto.settings.clone(),
+        ..Attachments::default()
     })
     .await;
-    let plant = server.plant("north").await;
-    let token = server.sign_in(&plant.email("admin")).await;
-    let ticket = json!({ "asset_id": plant.asset, "title": "Oil" });
-    let ticket = server.post("/v1/tickets", &token, ticket).await.expect(201);
     // Another one than the fixture has put into the folder.
     let photo = [PICTURE, b" and one more"].concat();
-    let path = format!(
-        "/v1/tickets/{}/attachments?name=oil.png",
-        ticket["id"].as_str().unwrap()
-    );
-    let request = server.http.post(server.url(&path)).bearer_auth(&token);
+    let address = server.url(&format!("{path}?name=oil.png"));
+    let request = server.http.post(address).bearer_auth(&token);
     let made = request
         .header("content-type", "image/png")
         .body(photo.clone())

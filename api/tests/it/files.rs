@@ -46,6 +46,21 @@ async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// A server that keeps files so, with a ticket: somebody's token, and the address that takes the ticket's files.
+pub async fn ticket_with(attachments: Attachments) -> (Server, String, String) {
+    let server = Server::with(Config {
+        attachments,
+        ..Config::default()
+    })
+    .await;
+    let plant = server.plant("north").await;
+    let token = server.sign_in(&plant.email("admin")).await;
+    let ticket = json!({ "asset_id": plant.asset, "title": "Oil" });
+    let ticket = server.post("/v1/tickets", &token, ticket).await.expect(201);
+    let path = format!("/v1/tickets/{}/attachments", ticket["id"].as_str().unwrap());
+    (server, token, path)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_comes_slowly_and_holds_nothing_up() {
     let dir = std::env::temp_dir().join(format!("fw-files-{}", uuid::Uuid::now_v7().simple()));
@@ -55,19 +70,8 @@ async fn a_file_comes_slowly_and_holds_nothing_up() {
         max_bytes_per_tenant: 500_000,
         ..Attachments::default()
     };
-    let server = Server::with(Config {
-        attachments: limits,
-        ..Config::default()
-    })
-    .await;
-    let plant = server.plant("north").await;
-    let token = server.sign_in(&plant.email("admin")).await;
-    let ticket = json!({ "asset_id": plant.asset, "title": "Oil" });
-    let ticket = server.post("/v1/tickets", &token, ticket).await.expect(201);
-    let path = format!(
-        "/v1/tickets/{}/attachments?name=log.txt",
-        ticket["id"].as_str().unwrap()
-    );
+    let (server, token, path) = ticket_with(limits).await;
+    let path = format!("{path}?name=log.txt");
     let send = |body: Body| {
         let request = server.http.post(server.url(&path)).bearer_auth(&token);
         let request = request.header("content-type", "text/plain").body(body);
