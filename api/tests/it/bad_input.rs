@@ -55,16 +55,7 @@ async fn every_bad_input_says_what_to_do() {
     ticket.go(&assigned(&plant)[1..]).await;
     let reply = ticket.step(json!({ "to": "in_progress" })).await;
     let problem = says(reply, 422, "refused", &["\"permit\"", "\"lockout\""]);
-    let listed = server
-        .get(&format!("{}/transitions", ticket.path), &token)
-        .await
-        .expect(200);
-    let offer = listed["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|one| one["to"] == "in_progress")
-        .unwrap();
+    let offer = ticket.offer("in_progress").await;
     assert_eq!(offer["missing"], problem["missing"], "the list says the same");
 
     // A closed parent takes no parts, tasks, reservations or changes.

@@ -25,16 +25,7 @@ async fn dangerous_work_needs_its_permit_and_its_locks() {
         ["permit", "lockout"]
     );
     // The list says the same, with what to do.
-    let next = server
-        .get(&format!("{}/transitions", ticket.path), &token)
-        .await
-        .expect(200);
-    let start = next["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|one| one["to"] == "in_progress")
-        .unwrap();
+    let start = ticket.offer("in_progress").await;
     assert!(
         start["missing"][0]["detail"]
             .as_str()

@@ -66,6 +66,14 @@ impl<'a> Mover<'a> {
             .collect()
     }
 
+    /// What the list of transitions says of one.
+    pub async fn offer(&self, to: &str) -> Value {
+        let path = format!("{}/transitions", self.path);
+        let listed = self.server.get(&path, &self.token).await.expect(200);
+        let mut all = listed["data"].as_array().unwrap().iter();
+        all.find(|one| one["to"] == to).unwrap().clone()
+    }
+
     pub async fn post(&self, what: &str, body: Value) -> Reply {
         self.server
             .post(&format!("{}/{what}", self.path), &self.token, body)
