@@ -130,6 +130,14 @@ impl Server {
         self.database.drop_now().await;
     }
 
+    /// Runs a statement as the owner of the schema: what nobody can do through the API.
+    pub async fn as_owner(&self, statement: &'static str) {
+        sqlx::query(statement)
+            .execute(&self.database.owner)
+            .await
+            .unwrap();
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }

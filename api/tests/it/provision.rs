@@ -180,10 +180,9 @@ async fn a_configuration_is_wanted_and_seen() {
         (&first["state"], &first["sent_at"]),
         (&json!("pending"), &json!(null))
     );
-    sqlx::query("UPDATE gateway_configuration SET state = 'refused', reason = 'no', reported_at = now()")
-        .execute(&server.database.owner)
-        .await
-        .unwrap();
+    server
+        .as_owner("UPDATE gateway_configuration SET state = 'refused', reason = 'no', reported_at = now()")
+        .await;
     let refused = server.get(&path, &token).await.expect(200);
     assert_eq!(
         (&refused["state"], &refused["reason"]),

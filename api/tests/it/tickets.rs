@@ -312,10 +312,7 @@ async fn another_systems_ticket_is_made_once() {
     let made = keyed("one").await.expect(201);
     assert_eq!(keyed("one").await.expect(201)["id"], made["id"]);
     keyed("two").await.refused(422, "key-reused");
-    sqlx::query("UPDATE asset SET status = 'disposed'")
-        .execute(&server.database.owner)
-        .await
-        .unwrap();
+    server.as_owner("UPDATE asset SET status = 'disposed'").await;
     let body = json!({ "asset_id": plant.asset, "title": "too late" });
     let problem = server
         .post("/v1/tickets", &token, body)

@@ -204,10 +204,7 @@ async fn accepting_without_a_ticket_makes_one() {
     let server = Server::start().await;
     let plant = server.plant("north").await;
     let token = server.sign_in(&plant.email("admin")).await;
-    sqlx::query("UPDATE ticket SET status = 'cancelled'")
-        .execute(&server.database.owner)
-        .await
-        .unwrap();
+    server.as_owner("UPDATE ticket SET status = 'cancelled'").await;
     let path = format!("/v1/predictions/{}/accept", plant.prediction);
     let headers = [("if-match", "\"v1\"")];
     let prediction = server
@@ -296,10 +293,9 @@ async fn a_dead_letter_is_read_mended_and_discarded_once() {
         (&letter["payload"], &letter["payload_base64"]),
         (&json!("{\"value\": "), &Value::Null)
     );
-    sqlx::query("UPDATE dead_letter SET payload = '\\xff00'")
-        .execute(&server.database.owner)
-        .await
-        .unwrap();
+    server
+        .as_owner("UPDATE dead_letter SET payload = '\\xff00'")
+        .await;
     let letter = server.get(&path, &token).await.expect(200);
     assert_eq!(
         (&letter["payload"], &letter["payload_base64"]),
