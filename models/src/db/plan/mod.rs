@@ -12,8 +12,10 @@ pub use occurrence::{
 };
 
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
 use sqlx::types::Json;
+use sqlx::{PgConnection, Postgres, Row};
 
 use crate::db::change::ChangeError;
 use crate::id::{AssetId, FailureModeId, MeterId, PlanId, SiteId, TenantId};
@@ -247,6 +249,31 @@ pub async fn get(connection: &mut PgConnection, id: PlanId) -> Result<Option<Pla
         .await
 }
 
+/// What [`create`] and [`update`] write alike, in this order.
+fn bind<'q>(query: Query<'q, Postgres, PgArguments>, new: &NewPlan) -> Query<'q, Postgres, PgArguments> {
+    query
+        .bind(&new.name)
+        .bind(new.failure_mode_id)
+        .bind(new.enabled)
+        .bind(new.basis)
+        .bind(new.all_of)
+        .bind(new.every_days)
+        .bind(new.meter_id)
+        .bind(new.every_units)
+        .bind(new.lead_days)
+        .bind(new.lead_units)
+        .bind(new.tolerance_pct)
+        .bind(new.open_instance)
+        .bind(new.anchor_date)
+        .bind(new.anchor_units)
+        .bind(new.priority.to_string())
+        .bind(Json(&new.tasks))
+        .bind(Json(&new.calendar))
+        .bind(new.on_prediction)
+        .bind(new.parent_id)
+        .bind(new.absorb_days)
+}
+
 /// # Errors
 /// [`ChangeError::Refused`] when it can't work; the database's constraints for names and ids.
 pub async fn create(
@@ -257,7 +284,7 @@ pub async fn create(
     new.validate().map_err(ChangeError::Refused)?;
     check_parent(connection, None, new).await?;
     let id = PlanId::new();
-    sqlx::query(
+    let query = sqlx::query(
         "INSERT INTO maintenance_plan (id, tenant_id, asset_id, name, failure_mode_id, enabled, basis, all_of,
              every_days, meter_id, every_units, lead_days, lead_units, tolerance_pct, open_instance, anchor_date,
              anchor_units, priority, tasks, calendar, on_prediction, parent_id, absorb_days)
@@ -265,29 +292,8 @@ pub async fn create(
     )
     .bind(id)
     .bind(tenant)
-    .bind(new.asset_id)
-    .bind(&new.name)
-    .bind(new.failure_mode_id)
-    .bind(new.enabled)
-    .bind(new.basis)
-    .bind(new.all_of)
-    .bind(new.every_days)
-    .bind(new.meter_id)
-    .bind(new.every_units)
-    .bind(new.lead_days)
-    .bind(new.lead_units)
-    .bind(new.tolerance_pct)
-    .bind(new.open_instance)
-    .bind(new.anchor_date)
-    .bind(new.anchor_units)
-    .bind(new.priority.to_string())
-    .bind(Json(&new.tasks))
-    .bind(Json(&new.calendar))
-    .bind(new.on_prediction)
-    .bind(new.parent_id)
-    .bind(new.absorb_days)
-    .execute(connection)
-    .await?;
+    .bind(new.asset_id);
+    bind(query, new).execute(connection).await?;
     Ok(id)
 }
 
@@ -310,35 +316,14 @@ pub async fn update(
             .await?
             .ok_or(ChangeError::NotFound)?;
     ChangeError::check_version(expected, current)?;
-    let version = sqlx::query_scalar(
+    let query = sqlx::query(
         "UPDATE maintenance_plan SET name = $2, failure_mode_id = $3, enabled = $4, basis = $5, all_of = $6,
              every_days = $7, meter_id = $8, every_units = $9, lead_days = $10, lead_units = $11, tolerance_pct = $12,
              open_instance = $13, anchor_date = $14, anchor_units = $15, priority = $16, tasks = $17,
              calendar = $18, on_prediction = $19, parent_id = $20, absorb_days = $21, row_version = row_version + 1
          WHERE id = $1 RETURNING row_version",
     )
-    .bind(id)
-    .bind(&new.name)
-    .bind(new.failure_mode_id)
-    .bind(new.enabled)
-    .bind(new.basis)
-    .bind(new.all_of)
-    .bind(new.every_days)
-    .bind(new.meter_id)
-    .bind(new.every_units)
-    .bind(new.lead_days)
-    .bind(new.lead_units)
-    .bind(new.tolerance_pct)
-    .bind(new.open_instance)
-    .bind(new.anchor_date)
-    .bind(new.anchor_units)
-    .bind(new.priority.to_string())
-    .bind(Json(&new.tasks))
-    .bind(Json(&new.calendar))
-    .bind(new.on_prediction)
-    .bind(new.parent_id)
-    .bind(new.absorb_days)
-    .fetch_one(connection)
-    .await?;
-    Ok(version)
+    .bind(id);
+    let row = bind(query, new).fetch_one(connection).await?;
+    Ok(row.try_get(0)?)
 }
