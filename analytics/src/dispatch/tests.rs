@@ -3,7 +3,6 @@ use models::db::alarm::{Watch, evaluate};
 use models::db::dispatch::{Outcome, decisions};
 use models::db::fixture::Plant;
 use models::db::testing::TestDatabase;
-use models::db::ticket::{Coding, TaskResult, complete_task, tasks, transition};
 use models::db::{Role, act_for, case_file};
 use models::id::TicketId;
 use models::reading::Quality;
@@ -59,53 +58,6 @@ async fn outcomes(pool: &PgPool) -> Vec<Outcome> {
         .fetch_all(pool)
         .await
         .unwrap()
-}
-
-/// Does the work of a ticket from open to closed.
-pub(super) async fn work(pool: &PgPool, plant: &Plant, ticket: TicketId, found: Found, now: Timestamp) {
-    let mut tx = pool.begin().await.unwrap();
-    let times = Coding {
-        scheduled_start: Some(now),
-        scheduled_end: Some(now.plus_seconds(60.0)),
-        ..Coding::default()
-    };
-    let person = Coding {
-        assignee_id: Some(plant.planner),
-        ..Coding::default()
-    };
-    let none = Coding::default;
-    for (to, coding) in [
-        (Status::Accepted, none()),
-        (Status::Planned, none()),
-        (Status::Scheduled, times),
-        (Status::Assigned, person),
-        (Status::InProgress, none()),
-    ] {
-        transition(&mut tx, ticket, None, to, &coding, "usr_x", now)
-            .await
-            .unwrap();
-    }
-    for task in tasks(&mut tx, ticket).await.unwrap() {
-        let done = TaskResult {
-            done: true,
-            result: None,
-            note: None,
-        };
-        complete_task(&mut tx, ticket, task.id, &done, "usr_x", now)
-            .await
-            .unwrap();
-    }
-    let coded = Coding {
-        outcome: Some(found),
-        ..Coding::default()
-    };
-    transition(&mut tx, ticket, None, Status::Completed, &coded, "usr_x", now)
-        .await
-        .unwrap();
-    transition(&mut tx, ticket, None, Status::Closed, &none(), "usr_x", now)
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
 }
 
 #[tokio::test]
@@ -297,7 +249,7 @@ async fn after_a_ticket_there_is_a_cool_down_and_then_a_repeat() {
     pass(&pool, &quick(), start().plus_seconds(10.0)).await.unwrap();
     let first = tickets(api).await[0].0;
     let closed_at = start().plus_seconds(3600.0);
-    work(api, &plant, first, Found::NoFaultFound, closed_at).await;
+    plant.work(first, Some(Found::NoFaultFound), closed_at).await;
 
     // The alarm never returned to normal: it has had its ticket.
     for days in 0..5 {

@@ -1,5 +1,7 @@
 //! A small plant for tests of alarms, cases, tickets and plans.
 
+mod work;
+
 use sqlx::PgPool;
 
 use crate::alarm::{Kind, Params, Rule, Severity};

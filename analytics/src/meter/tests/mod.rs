@@ -2,12 +2,9 @@ use models::db::fixture::{Machine, Plant};
 use models::db::meter::{MeterRow, NewMeter};
 use models::db::plan::{NewPlan, OccurrenceRow};
 use models::db::testing::TestDatabase;
-use models::db::ticket::{Coding, TaskResult, complete_task, tasks, transition};
 use models::db::{Role, act_for};
-use models::id::TicketId;
 use models::meter::{Entered, Line, Source};
 use models::plan::{Basis, OccurrenceStatus, OpenInstance};
-use models::ticket::Status;
 
 use super::*;
 use crate::dispatch;
@@ -109,49 +106,6 @@ async fn occurrences(pool: &PgPool, id: PlanId) -> Vec<OccurrenceRow> {
     rows
 }
 
-async fn finish(pool: &PgPool, plant: &Plant, ticket: TicketId, now: Timestamp) {
-    let mut tx = pool.begin().await.unwrap();
-    let times = Coding {
-        scheduled_start: Some(now),
-        scheduled_end: Some(now.plus_seconds(60.0)),
-        ..Coding::default()
-    };
-    let person = Coding {
-        assignee_id: Some(plant.planner),
-        ..Coding::default()
-    };
-    for task in tasks(&mut tx, ticket).await.unwrap() {
-        complete_task(
-            &mut tx,
-            ticket,
-            task.id,
-            &TaskResult {
-                done: true,
-                result: None,
-                note: None,
-            },
-            "usr_x",
-            now,
-        )
-        .await
-        .unwrap();
-    }
-    for (to, coding) in [
-        (Status::Accepted, Coding::default()),
-        (Status::Planned, Coding::default()),
-        (Status::Scheduled, times),
-        (Status::Assigned, person),
-        (Status::InProgress, Coding::default()),
-        (Status::Completed, Coding::default()),
-        (Status::Closed, Coding::default()),
-    ] {
-        transition(&mut tx, ticket, None, to, &coding, "usr_x", now)
-            .await
-            .unwrap();
-    }
-    tx.commit().await.unwrap();
-}
-
 #[tokio::test]
 async fn run_hours_bring_the_plan_due_once_and_the_work_moves_it_on() {
     let database = TestDatabase::new().await;
@@ -216,7 +170,7 @@ async fn run_hours_bring_the_plan_due_once_and_the_work_moves_it_on() {
     assert_eq!(tickets, 1);
 
     // Done at 103 h: the next one counts from there.
-    finish(&database.owner, &plant, made[0].ticket_id.unwrap(), now).await;
+    plant.work(made[0].ticket_id.unwrap(), None, now).await;
     assert_eq!(
         occurrences(&database.owner, plan).await[0].status,
         OccurrenceStatus::Done

@@ -2,7 +2,10 @@
 
 use models::alarm::DayOfWeek;
 use models::db::sla::{SiteCalendar, put_calendar};
+use models::db::ticket::{Coding, tasks, transition};
+use models::id::TicketId;
 use models::plan::{Calendar, OnRest};
+use models::ticket::Status;
 
 use super::*;
 
