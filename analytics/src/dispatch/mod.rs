@@ -279,7 +279,7 @@ pub async fn run_with(
     let mut listener: Option<PgListener> = None;
     while !shutdown.is_cancelled() {
         if listener.is_none() {
-            listener = listen(&pool).await;
+            listener = outbox::listen(&pool).await;
         }
         let begun = std::time::Instant::now();
         let pause = match pass(&pool, &config, Timestamp::now()).await {
@@ -303,40 +303,13 @@ pub async fn run_with(
             }
             Err(error) => return Err(error),
         };
-        wait(listener.as_mut(), pause, &shutdown).await;
+        tokio::select! {
+            () = outbox::news(listener.as_mut(), SETTLE) => {}
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.cancelled() => {}
+        }
     }
     Ok(())
-}
-
-async fn listen(pool: &PgPool) -> Option<PgListener> {
-    let mut listener = match PgListener::connect_with(pool).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::warn!(%error, "can't listen for news, the timer goes on alone");
-            return None;
-        }
-    };
-    listener.listen(outbox::WAKE).await.ok().map(|()| listener)
-}
-
-/// Until the pause is over, there is news, or shutdown. News that come in a row are one.
-async fn wait(listener: Option<&mut PgListener>, pause: Duration, shutdown: &CancellationToken) {
-    let news = async {
-        match listener {
-            Some(listener) => {
-                // An error here is a lost connection: the pass after it finds out.
-                let _ = listener.recv().await;
-                tokio::time::sleep(SETTLE).await;
-                while listener.next_buffered().is_some() {}
-            }
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = news => {}
-        () = tokio::time::sleep(pause) => {}
-        () = shutdown.cancelled() => {}
-    }
 }
 
 #[cfg(test)]

@@ -383,7 +383,7 @@ pub async fn run(config: Outbound, pool: PgPool, shutdown: CancellationToken) ->
     let mut resealed = false;
     while !shutdown.is_cancelled() {
         if listener.is_none() {
-            listener = listen(&pool).await;
+            listener = outbox::listen(&pool).await;
         }
         let work = async {
             if !resealed {
@@ -416,37 +416,11 @@ pub async fn run(config: Outbound, pool: PgPool, shutdown: CancellationToken) ->
             }
             Err(error) => return Err(error),
         }
-        wait(listener.as_mut(), every, &shutdown).await;
+        tokio::select! {
+            () = outbox::news(listener.as_mut(), SETTLE) => {}
+            () = tokio::time::sleep(every) => {}
+            () = shutdown.cancelled() => {}
+        }
     }
     Ok(())
-}
-
-async fn listen(pool: &PgPool) -> Option<PgListener> {
-    let mut listener = match PgListener::connect_with(pool).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::warn!(%error, "can't listen for news, the timer goes on alone");
-            return None;
-        }
-    };
-    listener.listen(outbox::WAKE).await.ok().map(|()| listener)
-}
-
-async fn wait(listener: Option<&mut PgListener>, every: Duration, shutdown: &CancellationToken) {
-    let news = async {
-        match listener {
-            Some(listener) => {
-                // An error here is a lost connection: the pass after it finds out.
-                let _ = listener.recv().await;
-                tokio::time::sleep(SETTLE).await;
-                while listener.next_buffered().is_some() {}
-            }
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = news => {}
-        () = tokio::time::sleep(every) => {}
-        () = shutdown.cancelled() => {}
-    }
 }

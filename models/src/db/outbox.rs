@@ -4,11 +4,15 @@
 //! order than they took their ids: a row is shown only when no older transaction of this database is
 //! still open (`outbox_horizon()`, migration 0040; those of other databases are not waited for).
 
+mod wake;
+
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::id::{AssetId, TenantId};
 use crate::time::Timestamp;
+
+pub use wake::{listen, news};
 
 /// Channel of `NOTIFY` that every append wakes; the notification carries no data.
 pub const WAKE: &str = "forewarn_outbox";
