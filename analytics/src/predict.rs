@@ -102,9 +102,8 @@ fn score(assessment: &Assessment, mode: Option<FailureModeId>, p: f64, low: f64,
 mod tests {
     use models::assessment::{Advice, FailureProbability, RemainingLife};
     use models::db::Role;
-    use models::db::fixture::Plant;
+    use models::db::fixture::{Plant, champion};
     use models::db::testing::TestDatabase;
-    use models::id::ModelVersionId;
     use models::prediction::Status;
     use models::time::Timestamp;
 
@@ -132,15 +131,7 @@ mod tests {
     async fn an_assessment_becomes_one_prediction_and_takes_it_back() {
         let database = TestDatabase::new().await;
         let plant = Plant::new(&database.owner, "one").await;
-        let model = ModelVersionId::new();
-        sqlx::query(
-            "INSERT INTO model_version (id, name, scope, version, status, artifact, card, code_version, trained_from, trained_to)
-             VALUES ($1, 'failure_probability', 'test', 1, 'champion', '{}', '{}', 'test', now(), now())",
-        )
-        .bind(model)
-        .execute(&database.owner)
-        .await
-        .unwrap();
+        let model = champion(&database.owner).await;
         let asset = plant.machine("P-1").await.asset;
         let assessment = |hours: i64, p: f64, life_h: Option<f64>| Assessment {
             tenant: plant.tenant,
@@ -180,6 +171,14 @@ mod tests {
             let open: Vec<_> = open.into_iter().map(|(_, mode, p)| (mode, p)).collect();
             publish(tx, assessment, &open, config).await.unwrap();
         }
+        let stored = async |statuses: Vec<Status>| {
+            let mut connection = database.owner.acquire().await.unwrap();
+            let filter = db::Filter {
+                statuses,
+                ..db::Filter::default()
+            };
+            db::list(&mut connection, &filter, None, 100).await.unwrap()
+        };
         let pool = database.pool(Role::Analytics);
         let config = Config {
             prediction_probability: 0.5,
@@ -198,11 +197,12 @@ mod tests {
             let mut tx = pool.begin().await.unwrap();
             told(&mut tx, &assessment(hours, p, life), &config).await;
             tx.commit().await.unwrap();
-            let rows: Vec<(Status, i32)> = sqlx::query_as("SELECT status, revision FROM prediction")
-                .fetch_all(&database.owner)
-                .await
-                .unwrap();
-            seen.push(rows);
+            let rows = stored(vec![]).await;
+            seen.push(
+                rows.iter()
+                    .map(|row| (row.status, row.revision))
+                    .collect::<Vec<_>>(),
+            );
         }
         let one = |status, revision| vec![(status, revision)];
         assert_eq!(
@@ -227,12 +227,11 @@ mod tests {
             told(&mut tx, &assessment, &config).await;
             tx.commit().await.unwrap();
         }
-        let rows: Vec<(Option<FailureModeId>, f64)> = sqlx::query_as(
-            "SELECT failure_mode_id, probability FROM prediction WHERE status = 'new' ORDER BY opened_at",
-        )
-        .fetch_all(&database.owner)
-        .await
-        .unwrap();
+        let rows: Vec<(Option<FailureModeId>, f64)> = stored(vec![Status::New])
+            .await
+            .iter()
+            .map(|row| (row.failure_mode_id, row.probability))
+            .collect();
         assert_eq!(rows.len(), 2, "{rows:?}");
         assert_eq!(
             rows.iter()

@@ -299,20 +299,25 @@ mod tests {
     async fn both_ways_to_load_give_the_same_window() {
         use models::db::Role;
         use models::db::fixture::Plant;
+        use models::db::reading;
         use models::db::testing::TestDatabase;
+        use models::reading::{Quality, Reading};
         let database = TestDatabase::new().await;
         let plant = Plant::new(&database.owner, "works").await;
         let machine = plant.machine("m").await;
         // Quarters add up without rounding in any order.
-        sqlx::query(
-            "INSERT INTO reading (channel_id, ts, value, quality)
-             SELECT $1, to_timestamp(1772323200 + 41 * i), (i * 7 % 23) * 0.25, CASE WHEN i % 50 = 3 THEN 2 ELSE 0 END
-             FROM generate_series(0, 400) i WHERE i NOT BETWEEN 150 AND 190",
-        )
-        .bind(machine.channel)
-        .execute(&database.owner)
-        .await
-        .unwrap();
+        let readings: Vec<Reading> = (0..=400)
+            .filter(|i| !(150..=190).contains(i))
+            .map(|i| Reading {
+                channel: machine.channel,
+                ts: Timestamp::from_secs(1_772_323_200 + 41 * i),
+                value: (i * 7 % 23) as f64 * 0.25,
+                quality: if i % 50 == 3 { Quality::Bad } else { Quality::Good },
+            })
+            .collect();
+        let mut owner = database.owner.acquire().await.unwrap();
+        reading::copy(&mut owner, &readings).await.unwrap();
+        drop(owner);
         let pool = database.pool(Role::Analytics);
         let mut connection = pool.acquire().await.unwrap();
         let channels = db::asset_channels(&mut connection, machine.asset).await.unwrap();

@@ -6,8 +6,8 @@ use sqlx::PgPool;
 
 use crate::alarm::{Kind, Params, Rule, Severity};
 use crate::id::{
-    AlarmRuleId, AssetClassId, AssetId, ChannelId, DeviceId, FailureModeId, GatewayId, SiteId, TenantId,
-    UserId,
+    AlarmRuleId, AssetClassId, AssetId, ChannelId, DeviceId, FailureModeId, GatewayId, ModelVersionId,
+    SiteId, TenantId, UserId,
 };
 
 /// One tenant with a site, a class, a gateway and a device.
@@ -26,6 +26,23 @@ pub struct Plant {
 pub struct Machine {
     pub asset: AssetId,
     pub channel: ChannelId,
+}
+
+/// A champion that is no tenant's.
+///
+/// # Panics
+/// When the database refuses.
+pub async fn champion(owner: &PgPool) -> ModelVersionId {
+    let id = ModelVersionId::new();
+    sqlx::query(
+        "INSERT INTO model_version (id, name, scope, version, status, artifact, card, code_version, trained_from, trained_to)
+         VALUES ($1, 'failure_probability', 'test', 1, 'champion', '{}', '{}', 'test', now(), now())",
+    )
+    .bind(id)
+    .execute(owner)
+    .await
+    .expect("model version");
+    id
 }
 
 impl Plant {

@@ -3,7 +3,7 @@ use sqlx::PgPool;
 
 use super::*;
 use crate::db::change::ChangeError;
-use crate::db::fixture::Plant;
+use crate::db::fixture::{Plant, champion};
 use crate::db::testing::TestDatabase;
 use crate::db::ticket::{self, NewTicket};
 use crate::db::{Role, act_for};
@@ -12,19 +12,6 @@ use crate::ticket::{Origin, Priority};
 
 fn at(hours: i64) -> Timestamp {
     Timestamp::from_secs(1_750_000_000 + hours * 3600)
-}
-
-async fn model(pool: &PgPool) -> ModelVersionId {
-    let id = ModelVersionId::new();
-    sqlx::query(
-        "INSERT INTO model_version (id, name, scope, version, status, artifact, card, code_version, trained_from, trained_to)
-         VALUES ($1, 'failure_probability', 'test', 1, 'champion', '{}', '{}', 'test', now(), now())",
-    )
-    .bind(id)
-    .execute(pool)
-    .await
-    .unwrap();
-    id
 }
 
 async fn take(pool: &PgPool, new: &Score) -> Scored {
@@ -52,7 +39,7 @@ async fn scores_revise_one_row_and_its_ticket_labels_it() {
         high: 0.5,
         rul_h: [None, Some(500.0), None],
         factors: json!([]),
-        model_version: model(&database.owner).await,
+        model_version: champion(&database.owner).await,
         window_end: at(0),
     };
     let score_at = |hours, probability| Score {
@@ -185,7 +172,7 @@ async fn a_ticket_confirms_only_what_was_predicted() {
         plant.failure_mode("bearing").await,
         plant.failure_mode("seal").await,
     );
-    let model = model(&database.owner).await;
+    let model = champion(&database.owner).await;
     let pool = database.pool(Role::Analytics);
     let mut ids = Vec::new();
     for mode in [Some(bearing), Some(seal), None] {
@@ -279,7 +266,7 @@ async fn a_failure_after_a_dismissal_is_a_label_too() {
         high: 0.6,
         rul_h: [None; 3],
         factors: json!([]),
-        model_version: model(&database.owner).await,
+        model_version: champion(&database.owner).await,
         window_end: at(0),
     };
     let mut tx = database.owner.begin().await.unwrap();
@@ -361,7 +348,7 @@ async fn a_failure_that_nothing_predicted_gets_a_row_of_its_own_once() {
     let plant = Plant::new(&database.owner, "one").await;
     let machine = plant.machine("P-1").await;
     let mode = plant.failure_mode("seal_leak").await;
-    let model = model(&database.owner).await;
+    let model = champion(&database.owner).await;
     sqlx::query(
         "INSERT INTO assessment (window_end, tenant_id, asset_id, model_version_id, window_start, health, coverage,
              freshness_s, p_fail, factors, code_version)
@@ -423,7 +410,7 @@ async fn a_failure_that_nothing_predicted_gets_a_row_of_its_own_once() {
 async fn time_wakes_and_ends_what_waits() {
     let database = TestDatabase::new().await;
     let plant = Plant::new(&database.owner, "one").await;
-    let model = model(&database.owner).await;
+    let model = champion(&database.owner).await;
     let mut ids = Vec::new();
     for name in ["until", "shutdown", "unread"] {
         let new = Score {
