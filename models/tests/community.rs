@@ -42,11 +42,6 @@ async fn start() -> Option<(Server, PgPool)> {
         .connect(&url)
         .await
         .unwrap();
-    // PostgreSQL's own catalogue lets everybody read this one.
-    sqlx::query("GRANT SELECT ON pg_range TO PUBLIC")
-        .execute(&pool)
-        .await
-        .unwrap();
     Some((server, pool))
 }
 
@@ -213,9 +208,10 @@ async fn what_is_compressed_is_still_read_written_and_removed() {
     pool.close().await;
 }
 
-/// What a reading takes by columns, for series as machines make them. The figures stand in docs/scaling.md.
+/// What a reading takes by columns, for series as machines make them: the figures that stand in docs/scaling.md, give or
+/// take a tenth. A row's room is measured beside it.
 #[tokio::test]
-async fn a_compressed_reading_takes_a_sixth_of_its_room_or_less() {
+async fn compressed_readings_take_what_the_page_says() {
     let Some((_server, pool)) = start().await else {
         return;
     };
@@ -231,19 +227,27 @@ async fn a_compressed_reading_takes_a_sixth_of_its_room_or_less() {
     let mut db = pool.acquire().await.unwrap();
     let (mut before, mut after) = (0, 0);
     // A week and a chunk for each. No machine's clock is exact to the millisecond.
-    for (week, (what, every_s, value)) in [
+    for (week, (what, said, every_s, value)) in [
         (
             "a minute, one decimal",
+            10.3,
             60,
             "round((50 + 10 * sin(i / 200.0) + random() * 0.4)::numeric, 1)",
         ),
-        ("a minute, every digit", 60, "50 + 10 * sin(i / 200.0) + random()"),
         (
+            "a minute, every digit",
+            11.8,
+            60,
+            "50 + 10 * sin(i / 200.0) + random()",
+        ),
+        (
+            // Few a week: what a chunk costs by itself shows.
             "ten minutes, one decimal",
+            15.9,
             600,
             "round((50 + 10 * sin(i / 20.0) + random() * 0.4)::numeric, 1)",
         ),
-        ("a minute, a state that seldom changes", 60, "(i / 500) % 3"),
+        ("a minute, a state that seldom changes", 4.8, 60, "(i / 500) % 3"),
     ]
     .into_iter()
     .enumerate()
@@ -276,8 +280,8 @@ async fn a_compressed_reading_takes_a_sixth_of_its_room_or_less() {
         (before, after) = (all_before, all_after);
         println!("every {what}: {columns:.1} bytes a reading instead of {rows:.1}");
         assert!(
-            columns > 0.5 && columns * 6.0 < rows,
-            "{what}: {columns} of {rows}"
+            (columns / said - 1.0).abs() < 0.1 && rows > 80.0,
+            "{what}: {columns} of {rows}, not {said}"
         );
     }
     drop(db);
