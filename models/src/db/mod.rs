@@ -107,6 +107,9 @@ pub fn connect(url: &str, role: Role, max_connections: u32) -> Result<PgPool, sq
         .after_connect(move |connection, _| {
             Box::pin(async move {
                 connection.execute(role.set_role()).await?;
+                if role == Role::Analytics {
+                    compress_quickly(connection).await;
+                }
                 Ok(())
             })
         })
@@ -127,19 +130,25 @@ pub fn connect(url: &str, role: Role, max_connections: u32) -> Result<PgPool, sq
         .connect_lazy_with(options))
 }
 
-/// Whether a connection that comes back answers what it is asked; one that doesn't is closed.
+/// Whether a connection that comes back answers what it is asked, outside of any transaction; one that
+/// doesn't is closed.
 ///
 /// A COPY out of the database whose reader is dropped half-way (somebody's browser went away during an
 /// export) leaves an answer behind that sqlx doesn't count. Every query after it would be given
-/// nothing, or the rows of the one before, another tenant's among them.
+/// nothing, or the rows of the one before, another tenant's among them. A BEGIN that is dropped before its
+/// answer (somebody's browser again, or a pass that was given up) leaves a transaction behind that sqlx
+/// doesn't count, either: what came next would act for that one's tenant, and be lost where it began
+/// no transaction of its own.
 async fn is_in_step(connection: &mut PgConnection) -> bool {
     static ASKED: AtomicI64 = AtomicI64::new(0);
     let token = ASKED.fetch_add(1, Ordering::Relaxed);
-    let answer: Result<i64, _> = sqlx::query_scalar("SELECT $1::int8")
-        .bind(token)
-        .fetch_one(connection)
-        .await;
-    matches!(answer, Ok(answer) if token == answer)
+    // A simple query that is a transaction of its own begins with it.
+    let question = format!("SELECT {token}::int8, now() = statement_timestamp()");
+    let answer = sqlx::raw_sql(AssertSqlSafe(question)).fetch_one(connection).await;
+    answer.is_ok_and(|row| {
+        let answer: Result<(i64, bool), _> = sqlx::FromRow::from_row(&row);
+        answer.is_ok_and(|(answer, alone)| answer == token && alone)
+    })
 }
 
 /// Brings the schema up to date, as the database's owner.

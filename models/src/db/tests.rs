@@ -1,3 +1,8 @@
+use std::future::poll_fn;
+use std::task::Poll;
+
+use sqlx::Row;
+
 use super::testing::TestDatabase;
 use super::*;
 
@@ -120,6 +125,50 @@ async fn a_connection_that_died_while_it_waited_is_replaced() {
         }
     };
     assert!(answered.await);
+    pool.close().await;
+    database.drop_now().await;
+}
+
+/// As when somebody's browser goes away while the request's transaction begins.
+#[tokio::test]
+async fn a_transaction_that_began_for_nobody_ends_with_its_connection() {
+    let database = TestDatabase::new().await;
+    let pool = connect(&database.url(), Role::Api, 1).unwrap();
+    let is_left = async || -> bool {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+                              AND application_name = 'forewarn-api' AND state = 'idle in transaction')",
+        )
+        .fetch_one(&database.owner)
+        .await
+        .unwrap()
+    };
+    let tenant = TenantId::new();
+    let mut left = false;
+    // Until one is dropped after the database has begun it and before sqlx has heard so.
+    for _ in 0..1000 {
+        drop(pool.acquire().await.unwrap());
+        assert!(!is_left().await);
+        let mut begin = Box::pin(begin_for(&pool, tenant));
+        while poll_fn(|context| Poll::Ready(begin.as_mut().poll(context).is_pending())).await {
+            left = is_left().await;
+            if left {
+                break;
+            }
+        }
+        if left {
+            break;
+        }
+    }
+    assert!(left, "no transaction was left behind");
+    let mut connection = pool.acquire().await.unwrap();
+    let question =
+        "SELECT now() = statement_timestamp(), coalesce(current_setting('forewarn.tenant_id', true), '')";
+    let row = sqlx::raw_sql(question).fetch_one(&mut *connection).await.unwrap();
+    let (alone, acts_for): (bool, String) = (row.get(0), row.get(1));
+    assert!(alone, "in the transaction of somebody who is gone");
+    assert_eq!(acts_for, "", "for the tenant of somebody who is gone");
+    drop(connection);
     pool.close().await;
     database.drop_now().await;
 }
