@@ -131,22 +131,15 @@ pub fn judge<'a>(facts: &AlarmFacts<'a>, config: &Config) -> Verdict<'a> {
         };
     }
     let cool_down_s = config.cool_down_h * 3600.0;
-    if let Some(ended) = newest.filter(|ticket| facts.now.seconds_since(ticket.ended_at) < cool_down_s) {
-        let reason = format!(
-            "Ticket #{} for the same cause was {} {:.1} h ago: within {:.0} h no new one is made. {}",
-            ended.number,
-            ended.status,
-            facts.now.seconds_since(ended.ended_at) / 3600.0,
-            config.cool_down_h,
-            if facts.raised {
-                "If the alarm lasts longer, one follows."
-            } else {
-                "The alarm is over."
-            },
-        );
+    // One that is over is judged by when it was over, however late somebody looks at it.
+    let until = match facts.cleared_at {
+        Some(cleared_at) if !facts.raised => cleared_at,
+        _ => facts.now,
+    };
+    if let Some(ended) = newest.filter(|ticket| until.seconds_since(ticket.ended_at) < cool_down_s) {
         return Verdict {
             outcome: Outcome::CoolDown,
-            reason,
+            reason: held_back(facts, ended, until.seconds_since(ended.ended_at), config),
             last_word: !facts.raised,
             ticket: Some(ended),
         };
@@ -166,5 +159,88 @@ pub fn judge<'a>(facts: &AlarmFacts<'a>, config: &Config) -> Verdict<'a> {
         reason,
         last_word: true,
         ticket: newest,
+    }
+}
+
+/// Why there is no ticket so soon after one: `after_s` seconds, negative before its end.
+fn held_back(facts: &AlarmFacts<'_>, ended: &Related, after_s: f64, config: &Config) -> String {
+    let (number, status, after_h) = (ended.number, ended.status, after_s / 3600.0);
+    let rule = format!("within {:.0} h no new one is made", config.cool_down_h);
+    if facts.raised {
+        format!(
+            "Ticket #{number} for the same cause was {status} {after_h:.1} h ago: {rule}. If the alarm lasts longer, one \
+             follows."
+        )
+    } else if after_s > 0.0 {
+        format!(
+            "The alarm “{}” was over {after_h:.1} h after ticket #{number} for the same cause was {status}: {rule}.",
+            facts.rule
+        )
+    } else {
+        format!(
+            "The alarm “{}” was over before ticket #{number} for the same cause was {status}: it needs no other one.",
+            facts.rule
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use models::id::TicketId;
+    use models::ticket::{Priority, Status};
+
+    use super::*;
+
+    fn hour(hours: f64) -> Timestamp {
+        Timestamp::from_secs(1_750_000_000).plus_seconds(hours * 3600.0)
+    }
+
+    /// What is said at `now` of an alarm that was raised an hour before it cleared, or one hour after the ticket of its
+    /// cause was closed and still is.
+    fn said(cleared_at: Option<f64>, now: f64) -> (Outcome, bool, String) {
+        let related = [Related {
+            id: TicketId::new(),
+            number: 7,
+            status: Status::Closed,
+            priority: Priority::High,
+            ended_at: hour(0.0),
+        }];
+        let facts = AlarmFacts {
+            rule: "hot",
+            asset: "P-1",
+            asset_status: AssetStatus::Operational,
+            parent: None,
+            makes_ticket: true,
+            never_suppressed: false,
+            suppressed: None,
+            raised: cleared_at.is_none(),
+            active_at: hour(cleared_at.unwrap_or(2.0) - 1.0),
+            cleared_at: cleared_at.map(hour),
+            related: &related,
+            now: hour(now),
+        };
+        let verdict = judge(&facts, &Config::default());
+        (verdict.outcome, verdict.last_word, verdict.reason)
+    }
+
+    #[test]
+    fn what_was_over_within_the_cool_down_needs_no_ticket_however_late_it_is_seen() {
+        let over = "The alarm “hot” was over 2.0 h after ticket #7 for the same cause was closed: within 24 h no new one is \
+                    made.";
+        for now in [2.5, 23.0, 25.0, 24.0 * 20.0] {
+            assert_eq!(said(Some(2.0), now), (Outcome::CoolDown, true, over.to_owned()));
+        }
+        let (outcome, last_word, reason) = said(Some(-1.0), 400.0);
+        assert_eq!((outcome, last_word), (Outcome::CoolDown, true));
+        assert!(reason.contains("was over before ticket #7"), "{reason}");
+        // It outlasted the cool-down: it needs work, also where it is over by now.
+        assert_eq!(said(Some(24.5), 25.0).0, Outcome::Created);
+        assert_eq!(said(None, 24.5).0, Outcome::Created);
+        let (outcome, last_word, reason) = said(None, 23.0);
+        assert_eq!((outcome, last_word), (Outcome::CoolDown, false));
+        assert!(
+            reason.ends_with("If the alarm lasts longer, one follows."),
+            "{reason}"
+        );
     }
 }
