@@ -148,7 +148,8 @@ pub async fn waiting_alarms(
     .await
 }
 
-/// One alarm that still waits, locked. `None` = decided meanwhile, or somebody else is at it.
+/// One alarm that still waits, locked. `None` = decided meanwhile, or somebody else is at it. One whose asset
+/// is back in service is not suppressed by that, though nobody has let it speak again yet.
 ///
 /// # Errors
 /// When the database does.
@@ -160,7 +161,9 @@ pub async fn take_alarm(
         "SELECT a.id, a.tenant_id, a.asset_id, s.name AS asset_name, s.status AS asset_status, s.criticality,
                 parent.name AS parent_name, parent.status AS parent_status, r.name AS rule_name, r.kind AS rule_kind,
                 r.makes_ticket, coalesce((r.params->>'never_suppressed')::boolean, false) AS never_suppressed, c.unit, a.failure_mode_id, f.name AS failure_mode_name, a.severity, a.condition,
-                a.suppression, a.suppressed_until, a.suppression_reason, a.active_at, a.cleared_at, a.peak_value,
+                CASE WHEN a.suppression = 'out_of_service' AND out_of_service(a.asset_id) IS NULL THEN 'none'
+                     ELSE a.suppression END AS suppression,
+                a.suppressed_until, a.suppression_reason, a.active_at, a.cleared_at, a.peak_value,
                 a.limit_value, a.case_id
          FROM alarm a JOIN asset s ON s.id = a.asset_id JOIN alarm_rule r ON r.id = a.rule_id
          LEFT JOIN asset parent ON parent.id = s.parent_id LEFT JOIN failure_mode f ON f.id = a.failure_mode_id

@@ -26,6 +26,8 @@ pub mod external_alert;
 pub mod failure;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixture;
+#[cfg(any(test, feature = "testing"))]
+pub mod fixture_scenario;
 pub mod gateway_configuration;
 pub mod history;
 pub mod idempotency;

@@ -5,6 +5,9 @@ use sqlx::Row;
 
 use super::testing::TestDatabase;
 use super::*;
+use crate::alarm::Suppression;
+use crate::asset::AssetStatus;
+use crate::time::Timestamp;
 
 #[tokio::test]
 async fn every_table_of_a_tenant_is_guarded() {
@@ -169,6 +172,55 @@ async fn a_transaction_that_began_for_nobody_ends_with_its_connection() {
     assert!(alone, "in the transaction of somebody who is gone");
     assert_eq!(acts_for, "", "for the tenant of somebody who is gone");
     drop(connection);
+    pool.close().await;
+    database.drop_now().await;
+}
+
+/// As when the dispatcher that was about to let it speak again was killed, and another is faster than the next.
+#[tokio::test]
+async fn an_alarm_of_what_is_back_in_service_is_judged_as_such() {
+    let database = TestDatabase::new().await;
+    let plant = fixture::Plant::new(&database.owner, "one").await;
+    let machine = plant.machine("P-1").await;
+    let rule = plant.rule(machine, "hot", |_| ()).await;
+    let (ingest, pool) = (database.pool(Role::Ingest), database.pool(Role::Analytics));
+    let at = Timestamp::from_secs(1_750_000_000);
+    let mut watches = [alarm::Watch {
+        rule: &rule,
+        machine: crate::alarm::Machine::default(),
+        samples: vec![(at, 11.0, crate::reading::Quality::Good)],
+    }];
+    let mut tx = ingest.begin().await.unwrap();
+    alarm::evaluate(&mut tx, &mut watches, Timestamp::MIN, "ingest")
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let judged = async |status: AssetStatus, looks: bool| {
+        let mut connection = database.owner.acquire().await.unwrap();
+        fixture_scenario::set_status(&mut connection, &[machine.asset], status)
+            .await
+            .unwrap();
+        drop(connection);
+        let mut tx = pool.begin().await.unwrap();
+        if looks {
+            alarm::suppress_by_plant(&mut tx, at, 300.0).await.unwrap();
+        }
+        let (_, id) = dispatch::waiting_alarms(&mut tx, None, 1).await.unwrap()[0];
+        let sign = dispatch::take_alarm(&mut tx, id).await.unwrap().unwrap();
+        tx.commit().await.unwrap();
+        sign.suppression
+    };
+    assert_eq!(
+        judged(AssetStatus::InStorage, true).await,
+        Suppression::OutOfService
+    );
+    assert_eq!(
+        judged(AssetStatus::InStorage, false).await,
+        Suppression::OutOfService
+    );
+    assert_eq!(judged(AssetStatus::Operational, false).await, Suppression::None);
+    assert_eq!(judged(AssetStatus::Operational, true).await, Suppression::None);
+    ingest.close().await;
     pool.close().await;
     database.drop_now().await;
 }
