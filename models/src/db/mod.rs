@@ -109,9 +109,6 @@ pub fn connect(url: &str, role: Role, max_connections: u32) -> Result<PgPool, sq
         .after_connect(move |connection, _| {
             Box::pin(async move {
                 connection.execute(role.set_role()).await?;
-                if role == Role::Analytics {
-                    compress_quickly(connection).await;
-                }
                 Ok(())
             })
         })
