@@ -6,7 +6,8 @@
 //! that couldn't be written, is assessed alone and in a transaction of its own: one that fails never
 //! takes another with it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use models::db::assessment::{self as db, AssetChannel};
 use models::id::{AssetId, ChannelId};
@@ -14,7 +15,7 @@ use models::time::Timestamp;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::cache::{Kept, LATE_CHECK_S, Memory, Tail};
+use super::cache::{Kept, LATE_CHECK_S, Memory, Read, Tail};
 use super::load::{self, BASELINE, Inputs, Model};
 use super::{Passed, compute, pass, write};
 use crate::config::Config;
@@ -40,7 +41,7 @@ pub async fn pass_many(
             ),
         }
     }
-    let done: std::collections::HashSet<AssetId> = results.iter().map(|(asset, _)| *asset).collect();
+    let done: HashSet<AssetId> = results.iter().map(|(asset, _)| *asset).collect();
     for asset in assets.iter().filter(|asset| !done.contains(asset)) {
         results.push((*asset, pass(pool, memory, *asset, now, config, worker).await));
     }
@@ -103,7 +104,7 @@ async fn load_known(
     now: Timestamp,
     config: &Config,
 ) -> anyhow::Result<Vec<Inputs>> {
-    let mut kept: HashMap<AssetId, std::sync::Arc<Kept>> = assets
+    let mut kept: HashMap<AssetId, Arc<Kept>> = assets
         .iter()
         .filter_map(|asset| Some((*asset, memory.window(*asset)?)))
         .collect();
@@ -117,25 +118,37 @@ async fn load_known(
     }
     forget_late(connection, memory, &mut kept, &channels, now).await?;
 
-    let Some(from) = kept.values().map(|kept| kept.tail_from()).min() else {
-        return Ok(Vec::new());
-    };
-    let mut ids: Vec<ChannelId> = kept
-        .keys()
-        .filter_map(|asset| channels.get(asset))
-        .flatten()
-        .map(|channel| channel.id)
+    let late: HashSet<AssetId> = with_more(connection, &kept, &channels, |_| true, Part::Recent)
+        .await?
+        .into_iter()
         .collect();
-    ids.sort_unstable();
-    let mut tail = Tail::default();
-    db::stream_readings(connection, &ids, (from, now), |channel, ts, value, quality| {
-        tail.push(channel, ts, value, quality);
-    })
-    .await?;
+    let mut asked: BTreeMap<Timestamp, Vec<ChannelId>> = BTreeMap::new();
+    for (asset, kept) in &kept {
+        let from = kept.read_from(late.contains(asset));
+        let own = channels.get(asset).map(Vec::as_slice).unwrap_or_default();
+        asked
+            .entry(from)
+            .or_default()
+            .extend(own.iter().map(|channel| channel.id));
+    }
+    let mut rows = Vec::new();
+    for (from, mut ids) in asked {
+        ids.sort_unstable();
+        db::stream_readings(connection, &ids, (from, now), |channel, ts, value, quality| {
+            rows.push(Read {
+                channel,
+                ts,
+                value,
+                good: quality < 2,
+            });
+        })
+        .await?;
+    }
+    let tail = Tail::new(rows);
     let mut windows = HashMap::with_capacity(kept.len());
     for (asset, kept) in &kept {
         let own = channels.remove(asset).unwrap_or_default();
-        if let Some((window, newest)) = kept.advance(own, &tail) {
+        if let Some((window, newest)) = kept.advance(own, &tail, late.contains(asset)) {
             memory.keep(*asset, Kept::pack(&window, &newest, kept.counted_at()));
             windows.insert(*asset, (window, newest));
         }
@@ -201,19 +214,61 @@ async fn load_known(
 async fn forget_late(
     connection: &mut PgConnection,
     memory: &Memory,
-    kept: &mut HashMap<AssetId, std::sync::Arc<Kept>>,
+    kept: &mut HashMap<AssetId, Arc<Kept>>,
     channels: &HashMap<AssetId, Vec<AssetChannel>>,
     now: Timestamp,
 ) -> anyhow::Result<()> {
-    let mut ranges: HashMap<(Timestamp, Timestamp), Vec<AssetId>> = HashMap::new();
-    for (asset, kept) in kept.iter() {
-        if now.seconds_since(kept.counted_at()) >= LATE_CHECK_S {
-            ranges
-                .entry((kept.start(), kept.tail_from()))
-                .or_default()
-                .push(*asset);
+    let due = |kept: &Kept| now.seconds_since(kept.counted_at()) >= LATE_CHECK_S;
+    for asset in with_more(connection, kept, channels, due, Part::Old).await? {
+        tracing::debug!(%asset, "readings came late, its window is read again");
+        memory.forget(asset);
+        kept.remove(&asset);
+    }
+    for kept in kept.values().filter(|kept| due(kept)) {
+        kept.counted(now);
+    }
+    Ok(())
+}
+
+/// A part of a window whose readings are counted.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// All before the last short window.
+    Old,
+    /// The last short window without the last step.
+    Recent,
+}
+
+impl Part {
+    fn range(self, kept: &Kept) -> (Timestamp, Timestamp) {
+        match self {
+            Self::Old => (kept.start(), kept.recent_from()),
+            Self::Recent => (kept.recent_from(), kept.last_from()),
         }
     }
+
+    fn remembered(self, kept: &Kept) -> HashMap<ChannelId, i64> {
+        match self {
+            Self::Old => kept.old_counts(),
+            Self::Recent => kept.recent_counts(),
+        }
+    }
+}
+
+/// Assets of which the database has another number of readings in that part than is remembered, among those that
+/// `asked` is true for.
+async fn with_more(
+    connection: &mut PgConnection,
+    kept: &HashMap<AssetId, Arc<Kept>>,
+    channels: &HashMap<AssetId, Vec<AssetChannel>>,
+    asked: impl Fn(&Kept) -> bool,
+    part: Part,
+) -> anyhow::Result<Vec<AssetId>> {
+    let mut ranges: BTreeMap<(Timestamp, Timestamp), Vec<AssetId>> = BTreeMap::new();
+    for (asset, kept) in kept.iter().filter(|(_, kept)| asked(kept)) {
+        ranges.entry(part.range(kept)).or_default().push(*asset);
+    }
+    let mut found = Vec::new();
     for ((from, to), assets) in ranges {
         let ids: Vec<ChannelId> = assets
             .iter()
@@ -225,22 +280,16 @@ async fn forget_late(
             .await?
             .into_iter()
             .collect();
-        for asset in assets {
-            let own = channels.get(&asset).map(Vec::as_slice).unwrap_or_default();
-            let Some(window) = kept.get(&asset) else { continue };
-            let remembered = window.counts();
-            let same = own.iter().all(|channel| {
-                let n = |counts: &HashMap<ChannelId, i64>| counts.get(&channel.id).copied().unwrap_or(0);
-                n(&counted) == n(&remembered)
-            });
-            if same {
-                window.counted(now);
-            } else {
-                tracing::debug!(%asset, "readings came late, its window is read again");
-                memory.forget(asset);
-                kept.remove(&asset);
-            }
-        }
+        found.extend(assets.into_iter().filter(|asset| {
+            let own = channels.get(asset).map(Vec::as_slice).unwrap_or_default();
+            let remembered = kept
+                .get(asset)
+                .map(|kept| part.remembered(kept))
+                .unwrap_or_default();
+            let n = |counts: &HashMap<ChannelId, i64>, id| counts.get(&id).copied().unwrap_or(0);
+            own.iter()
+                .any(|channel| n(&counted, channel.id) != n(&remembered, channel.id))
+        }));
     }
-    Ok(())
+    Ok(found)
 }

@@ -2,9 +2,10 @@
 //!
 //! A pass an hour over ten thousand assets would read hundreds of millions of readings again that have
 //! not changed. The window of the last pass is kept instead, as means alone where a step had one
-//! reading, and a pass reads what came since, and the last short window again. Readings that come later
-//! than that are noticed by counting: once in [`LATE_CHECK_S`] the number of readings of a kept window
-//! is compared with the database's, and a window that lacks some is read anew.
+//! reading, and a pass reads what came since, with the last step. Readings that come late are noticed by
+//! counting: in every pass those of the last short window, where most of them fall, which is read again when
+//! it has more than is remembered; and once in [`LATE_CHECK_S`] those of the whole window, which is read anew
+//! when it lacks some.
 //!
 //! Nothing here is needed for a result: without it everything is read, and the bits are the same.
 
@@ -152,27 +153,41 @@ struct Rest {
     count: Box<[u32]>,
 }
 
-/// Readings of several channels since some moment, in columns.
+/// A reading that came since a window was kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read {
+    pub channel: ChannelId,
+    pub ts: Timestamp,
+    pub value: f64,
+    pub good: bool,
+}
+
+/// Readings of several channels, each since some moment, by channel and time.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     ranges: HashMap<ChannelId, Range<usize>>,
-    ts: Vec<Timestamp>,
-    value: Vec<f64>,
-    good: Vec<bool>,
+    rows: Vec<Read>,
 }
 
 impl Tail {
-    /// The next reading, in order of channel and time.
-    pub fn push(&mut self, channel: ChannelId, ts: Timestamp, value: f64, quality: i16) {
-        let at = self.ts.len();
-        self.ts.push(ts);
-        self.value.push(value);
-        self.good.push(quality < 2);
-        self.ranges.entry(channel).or_insert(at..at).end = at + 1;
+    /// Of readings in any order.
+    pub fn new(mut rows: Vec<Read>) -> Self {
+        rows.sort_unstable_by_key(|row| (row.channel, row.ts));
+        let mut from = 0;
+        let ranges = rows
+            .chunk_by(|a, b| a.channel == b.channel)
+            .map(|same| {
+                let range = from..from + same.len();
+                from = range.end;
+                (same[0].channel, range)
+            })
+            .collect();
+        Self { ranges, rows }
     }
 
-    fn of(&self, channel: ChannelId) -> Range<usize> {
-        self.ranges.get(&channel).cloned().unwrap_or(0..0)
+    fn of(&self, channel: ChannelId) -> &[Read] {
+        let range = self.ranges.get(&channel).cloned().unwrap_or(0..0);
+        &self.rows[range]
     }
 }
 
@@ -228,24 +243,55 @@ impl Kept {
         Timestamp::from_secs(self.first_step * self.step_s)
     }
 
-    /// From here on a pass reads again: the last short window.
-    pub fn tail_from(&self) -> Timestamp {
-        Timestamp::from_secs(self.tail_step() * self.step_s)
+    /// The start of the last step: from here on a pass reads in any case.
+    pub fn last_from(&self) -> Timestamp {
+        Timestamp::from_secs(self.last_step() * self.step_s)
     }
 
-    fn tail_step(&self) -> i64 {
+    /// The start of the last short window, where readings are usually late if they are.
+    pub fn recent_from(&self) -> Timestamp {
+        Timestamp::from_secs(self.recent_step() * self.step_s)
+    }
+
+    fn last_step(&self) -> i64 {
+        (self.first_step + self.steps() - 1).max(self.first_step)
+    }
+
+    fn recent_step(&self) -> i64 {
         (self.first_step + self.steps() - SHORT as i64).max(self.first_step)
     }
 
-    /// Good readings before the tail, by channel, as the database would count them.
-    pub fn counts(&self) -> HashMap<ChannelId, i64> {
-        let steps = usize::try_from(self.tail_step() - self.first_step).unwrap_or(0);
+    /// Where a pass reads from that found `late` readings in the last short window, or none.
+    pub fn read_from(&self, late: bool) -> Timestamp {
+        if late {
+            self.recent_from()
+        } else {
+            self.last_from()
+        }
+    }
+
+    /// Good readings from the start to [`Self::recent_from`], by channel, as the database would count them.
+    pub fn old_counts(&self) -> HashMap<ChannelId, i64> {
+        self.counts(self.first_step..self.recent_step())
+    }
+
+    /// Good readings from [`Self::recent_from`] to [`Self::last_from`].
+    pub fn recent_counts(&self) -> HashMap<ChannelId, i64> {
+        self.counts(self.recent_step()..self.last_step())
+    }
+
+    fn counts(&self, steps: Range<i64>) -> HashMap<ChannelId, i64> {
+        let place = |step: i64| usize::try_from(step - self.first_step).unwrap_or(0);
+        let places = place(steps.start)..place(steps.end);
         self.series
             .iter()
             .map(|series| {
                 let n = match &series.rest {
-                    Some(rest) => rest.count[..steps].iter().map(|n| i64::from(*n)).sum(),
-                    None => series.mean[..steps].iter().filter(|v| v.is_finite()).count() as i64,
+                    Some(rest) => rest.count[places.clone()].iter().map(|n| i64::from(*n)).sum(),
+                    None => {
+                        let mean = &series.mean[places.clone()];
+                        mean.iter().filter(|v| v.is_finite()).count() as i64
+                    }
                 };
                 (series.channel, n)
             })
@@ -253,12 +299,14 @@ impl Kept {
             .collect()
     }
 
-    /// The window that ends with the newest reading of `tail`, and the newest reading of each channel.
-    /// `None` when the channels or most of the steps are others: then it must be read.
+    /// The window that ends with the newest reading of `tail`, and the newest reading of each channel. `tail` has
+    /// everything since [`Self::read_from`]`(late)`. `None` when the channels or most of the steps are others:
+    /// then it must be read.
     pub fn advance(
         &self,
         channels: Vec<AssetChannel>,
         tail: &Tail,
+        late: bool,
     ) -> Option<(Window, Vec<(ChannelId, Timestamp)>)> {
         if channels.len() != self.series.len()
             || channels
@@ -271,7 +319,7 @@ impl Kept {
         let newest: Vec<(ChannelId, Timestamp)> = channels
             .iter()
             .filter_map(|channel| {
-                let new = tail.of(channel.id).last().map(|at| tail.ts[at]);
+                let new = tail.of(channel.id).last().map(|row| row.ts);
                 let old = self
                     .newest
                     .iter()
@@ -288,13 +336,17 @@ impl Kept {
         if self.steps() != PASS_STEPS || moved > steps / 2 {
             return None;
         }
-        let tail_step = self.tail_step();
+        let tail_step = if late {
+            self.recent_step()
+        } else {
+            self.last_step()
+        };
         let stays = usize::try_from(tail_step - first_step).unwrap_or(0);
         let series = channels
             .into_iter()
             .zip(&self.series)
             .map(|(channel, packed)| {
-                let range = tail.of(channel.id);
+                let rows = tail.of(channel.id);
                 let mut series = Series::empty(channel, steps);
                 let old = moved..moved + stays;
                 series.mean[..stays].copy_from_slice(&packed.mean[old.clone()]);
@@ -314,11 +366,10 @@ impl Kept {
                         }
                     }
                 }
-                let good = range.filter(|at| tail.good[*at]);
+                let new = |row: &&Read| row.good && row.ts.micros().div_euclid(step_us) >= tail_step;
                 let (ts, values): (Vec<Timestamp>, Vec<f64>) =
-                    good.map(|at| (tail.ts[at], tail.value[at])).unzip();
-                let from = ts.partition_point(|at| at.micros().div_euclid(step_us) < tail_step);
-                series.fill(first_step, self.step_s, stays, &ts[from..], &values[from..]);
+                    rows.iter().filter(new).map(|row| (row.ts, row.value)).unzip();
+                series.fill(first_step, self.step_s, stays, &ts, &values);
                 series
             })
             .collect();
@@ -354,15 +405,23 @@ mod tests {
         window
     }
 
-    fn readings(window: &Window, tail: &mut Tail, from: Timestamp) {
+    fn readings(window: &Window, from: Timestamp) -> Tail {
+        let mut rows = Vec::new();
         for series in &window.series {
             for (place, value) in series.mean.iter().enumerate().filter(|(_, v)| v.is_finite()) {
                 let at = Timestamp::from_secs((window.first_step + place as i64) * 600);
                 if at >= from {
-                    tail.push(series.channel.id, at, *value, 0);
+                    rows.push(Read {
+                        channel: series.channel.id,
+                        ts: at,
+                        value: *value,
+                        good: true,
+                    });
                 }
             }
         }
+        rows.reverse();
+        Tail::new(rows)
     }
 
     fn bits(window: &Window) -> Vec<u64> {
@@ -377,14 +436,20 @@ mod tests {
     #[test]
     fn a_kept_window_moves_on_to_the_same_bits_as_one_that_is_read() {
         let steps = PASS_STEPS as usize;
-        for moved in [0, 1, 6, 40] {
+        for (moved, late) in [
+            (0, false),
+            (1, false),
+            (6, false),
+            (6, true),
+            (40, false),
+            (40, true),
+        ] {
             let (old, new) = (window(0, steps), window(moved, steps));
             let newest: Vec<_> = old.series.iter().map(|s| (s.channel.id, old.end)).collect();
             let kept = Kept::pack(&old, &newest, old.end);
-            let mut tail = Tail::default();
-            readings(&new, &mut tail, kept.tail_from());
+            let tail = readings(&new, kept.read_from(late));
             let channels = new.series.iter().map(|series| series.channel.clone()).collect();
-            let (advanced, newest) = kept.advance(channels, &tail).unwrap();
+            let (advanced, newest) = kept.advance(channels, &tail, late).unwrap();
             assert_eq!(
                 (advanced.first_step, advanced.end),
                 (new.first_step, new.end),
@@ -396,11 +461,11 @@ mod tests {
         let old = window(0, steps);
         let kept = Kept::pack(&old, &[(ChannelId(1), old.end)], old.end);
         assert!(
-            kept.advance(Vec::new(), &Tail::default()).is_none(),
+            kept.advance(Vec::new(), &Tail::default(), false).is_none(),
             "other channels"
         );
-        let before_tail = steps - SHORT;
-        assert_eq!(kept.counts()[&ChannelId(1)], before_tail as i64);
+        assert_eq!(kept.old_counts()[&ChannelId(1)], (steps - SHORT) as i64);
+        assert_eq!(kept.recent_counts()[&ChannelId(1)], SHORT as i64 - 1);
     }
 
     #[test]

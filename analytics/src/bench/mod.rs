@@ -119,13 +119,16 @@ async fn measure(args: &Args, url: &str, progress: impl Fn(&str)) -> anyhow::Res
     let peak_rss_mib = peak_rss_mib();
 
     let apart = take_apart(&pool, &ids[..ids.len().min(TAKEN_APART)], now, &config).await?;
-    progress("the same in Python");
+    let per_s = |seconds: f64| ids.len() as f64 / seconds;
+    progress(&format!(
+        "{:.0} assets a second; the same in Python",
+        per_s(pass_s)
+    ));
     let python = match &args.python {
         Some(python) => Some(python::run(python, (url, &pool), &plant, &trained, start, now, args).await?),
         None => None,
     };
     pool.close().await;
-    let per_s = |seconds: f64| ids.len() as f64 / seconds;
     let python_per_s = python.as_ref().map(|python| python.assets_per_s);
     let in_memory_per_s = python.as_ref().map(|python| python.in_memory_per_s);
     Ok(json!({

@@ -97,7 +97,7 @@ pub(super) async fn run(
     let output = tokio::process::Command::new(python)
         .arg(&script)
         .arg(&folder)
-        .env("DATABASE_URL", url)
+        .env("DATABASE_URL", models::db::reading::for_libpq(url))
         .output()
         .await;
     let output = output.with_context(|| format!("can't run {}", python.display()))?;
@@ -107,10 +107,7 @@ pub(super) async fn run(
         "{} failed (it needs {}): {}",
         python.display(),
         PACKAGES.join(", "),
-        String::from_utf8_lossy(&output.stderr)
-            .lines()
-            .last()
-            .unwrap_or_default()
+        last_words(&output.stderr)
     );
     let mut said: Value = serde_json::from_slice(&output.stdout).context("what Python printed")?;
     let number = |name: &str| {
@@ -128,6 +125,13 @@ pub(super) async fn run(
         train_s,
         detail: said,
     })
+}
+
+/// What a program said last.
+fn last_words(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let last = text.lines().rfind(|line| !line.trim().is_empty());
+    last.unwrap_or_default().to_owned()
 }
 
 /// A Python that has what the script imports: the named one, or an environment of its own beside it, made
@@ -162,10 +166,7 @@ async fn prepared(python: &Path) -> anyhow::Result<std::path::PathBuf> {
             "{} {}: {}",
             program.display(),
             args.join(" "),
-            String::from_utf8_lossy(&done.stderr)
-                .lines()
-                .last()
-                .unwrap_or_default()
+            last_words(&done.stderr)
         );
     }
     Ok(own)

@@ -89,7 +89,10 @@ async fn peer(
     let mut subscriber = spawn(
         Command::new(python)
             .arg(&script)
-            .args([broker.address.port().to_string(), for_libpq(url)])
+            .args([
+                broker.address.port().to_string(),
+                models::db::reading::for_libpq(url),
+            ])
             .arg(&ready),
     )
     .context("can't start the subscriber")?;
@@ -140,20 +143,6 @@ async fn peer(
     })
 }
 
-/// `url` without the parameters that only our own driver knows.
-fn for_libpq(url: &str) -> String {
-    let Some((base, query)) = url.split_once('?') else {
-        return url.to_owned();
-    };
-    let known = |pair: &&str| {
-        ["host=", "port=", "user=", "password=", "sslmode="]
-            .iter()
-            .any(|name| pair.starts_with(name))
-    };
-    let kept: Vec<&str> = query.split('&').filter(known).collect();
-    format!("{base}?{}", kept.join("&"))
-}
-
 /// A Python with the subscriber's packages. Returns its program.
 async fn environment(python: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     let venv = folder.join("venv");
@@ -190,18 +179,3 @@ async fn environment(python: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
 }
 
 const _: () = assert!(CHANNELS == 20, "peer.py knows the channels of a gateway");
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_driver_reads_the_address() {
-        let url = "postgres://u@localhost/d?host=%2Frun&statement-cache-capacity=100&sslmode=prefer";
-        assert_eq!(
-            for_libpq(url),
-            "postgres://u@localhost/d?host=%2Frun&sslmode=prefer"
-        );
-        assert_eq!(for_libpq("postgres://u@h/d"), "postgres://u@h/d");
-    }
-}

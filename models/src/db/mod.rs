@@ -109,6 +109,9 @@ pub fn connect(url: &str, role: Role, max_connections: u32) -> Result<PgPool, sq
         .after_connect(move |connection, _| {
             Box::pin(async move {
                 connection.execute(role.set_role()).await?;
+                if role == Role::Analytics {
+                    compress_quickly(connection).await;
+                }
                 Ok(())
             })
         })
@@ -127,6 +130,15 @@ pub fn connect(url: &str, role: Role, max_connections: u32) -> Result<PgPool, sq
             Box::pin(async move { Ok(role == Role::Ingest || is_in_step(connection).await) })
         })
         .connect_lazy_with(options))
+}
+
+/// Large values are compressed by lz4: a third of the time that the server's own way takes, for a sixth more room. It
+/// matters where features are written, thousands of texts of kilobytes at once.
+async fn compress_quickly(connection: &mut PgConnection) {
+    if let Err(error) = connection.execute("SET default_toast_compression = 'lz4'").await {
+        // A server may be built without it. What is written is the same.
+        tracing::debug!(%error, "the server compresses by its own way");
+    }
 }
 
 /// Whether a connection that comes back answers what it is asked, outside of any transaction; one that

@@ -235,6 +235,20 @@ pub async fn make_scratch(url: &str, name: &str) -> anyhow::Result<String> {
     Ok(scratch)
 }
 
+/// `url` without the parameters that only our own driver knows: libpq refuses what it doesn't.
+pub fn for_libpq(url: &str) -> String {
+    let Some((base, query)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let known = |pair: &&str| {
+        ["host=", "port=", "user=", "password=", "sslmode="]
+            .iter()
+            .any(|name| pair.starts_with(name))
+    };
+    let kept: Vec<&str> = query.split('&').filter(known).collect();
+    format!("{base}?{}", kept.join("&"))
+}
+
 /// Brings a filled table into the state in which the database's own upkeep leaves it: visibility and
 /// statistics. For measurements; needs the owner's rights.
 ///
@@ -259,4 +273,19 @@ pub async fn drop_scratch(url: &str, name: &str) -> anyhow::Result<()> {
         .await?;
     connection.close().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_driver_reads_the_address() {
+        let url = "postgres://u@localhost/d?host=%2Frun&statement-cache-capacity=100&sslmode=prefer";
+        assert_eq!(
+            for_libpq(url),
+            "postgres://u@localhost/d?host=%2Frun&sslmode=prefer"
+        );
+        assert_eq!(for_libpq("postgres://u@h/d"), "postgres://u@h/d");
+    }
 }

@@ -84,7 +84,7 @@ impl World {
             if hour >= self.away_until[index]
                 && !calm
                 && !needed.contains(&index)
-                && self.rng.random_bool(0.01)
+                && self.rng.random_bool(0.015)
             {
                 self.away_until[index] = hour + self.rng.random_range(6..72);
                 self.tally.outages += 1;

@@ -60,7 +60,7 @@ impl World {
             if hour > 0 && hour >= dial.next_note {
                 let later = [0, 0, 1, 5, 20][self.fate.random_range(0..5)];
                 dial.waiting.push((hour + 24 * later, hour));
-                dial.next_note = hour + 24 * self.fate.random_range(1..=25);
+                dial.next_note = hour + 24 * self.fate.random_range(1..=18);
             }
             let waiting = std::mem::take(&mut dial.waiting);
             let (now, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(when, _)| *when <= hour);
