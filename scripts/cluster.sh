@@ -65,7 +65,22 @@ db_socket_folder() {
     fi
 }
 
+# Megabytes for PostgreSQL's own cache: a quarter of what this machine or container has, as its manual advises to begin with,
+# and at most 4 GB. With less, a question about a year of a large plant fetches most of its pages from the system each time.
+db_cache_mb() {
+    local kib limit
+    kib=$(awk '/^MemTotal:/ { print $2 }' /proc/meminfo 2>/dev/null || true)
+    limit=$(cat /sys/fs/cgroup/memory.max 2>/dev/null || true)
+    if [[ $limit =~ ^[0-9]+$ ]] && [ $((limit / 1024)) -lt "${kib:-0}" ]; then kib=$((limit / 1024)); fi
+    local mb=$((${kib:-0} / 1024 / 4))
+    if [ "$mb" -lt 256 ]; then mb=256; fi
+    if [ "$mb" -gt 4096 ]; then mb=4096; fi
+    echo "$mb"
+}
+
 db_settings() {
+    local cache_mb
+    cache_mb=$(db_cache_mb)
     cat <<CONF
 # Written by ./dev at every start; change it there (scripts/cluster.sh).
 listen_addresses = ''
@@ -77,12 +92,12 @@ shared_preload_libraries = 'timescaledb'
 # forbids cloning a template database. Forewarn's own retention and roll-ups do not need it.
 timescaledb.max_background_workers = 0
 timescaledb.telemetry_level = off
-# Sized for a small machine and many short-lived test databases.
+# For many short-lived test databases, too.
 max_connections = 200
 max_locks_per_transaction = 256
 max_worker_processes = 16
-shared_buffers = 256MB
-effective_cache_size = 1GB
+shared_buffers = ${cache_mb}MB
+effective_cache_size = $((2 * cache_mb))MB
 work_mem = 16MB
 maintenance_work_mem = 128MB
 wal_compression = on
