@@ -17,6 +17,7 @@
 mod kernel;
 pub(crate) mod rolling;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use ndarray::Array2;
@@ -95,22 +96,13 @@ pub fn frame(inputs: &[Input<'_>]) -> PolarsResult<DataFrame> {
 }
 
 /// A column of floats in one piece; null becomes NaN.
-fn floats(frame: &DataFrame, name: &str) -> PolarsResult<Vec<f64>> {
+fn floats<'a>(frame: &'a DataFrame, name: &str) -> PolarsResult<Cow<'a, [f64]>> {
     let column = frame.column(name)?.f64()?;
-    let mut values = Vec::with_capacity(column.len());
-    for chunk in column.downcast_iter() {
-        match chunk.validity().filter(|valid| valid.unset_bits() > 0) {
-            None => values.extend_from_slice(chunk.values().as_slice()),
-            Some(valid) => values.extend(
-                chunk
-                    .values()
-                    .iter()
-                    .zip(valid.iter())
-                    .map(|(value, valid)| if valid { *value } else { f64::NAN }),
-            ),
-        }
+    if let Ok(values) = column.cont_slice() {
+        return Ok(Cow::Borrowed(values));
     }
-    Ok(values)
+    let values = column.iter().map(|value| value.unwrap_or(f64::NAN));
+    Ok(Cow::Owned(values.collect()))
 }
 
 /// The windows of every series, as a step of the plan: a row for each wanted row.
@@ -222,8 +214,8 @@ pub fn matrix(table: &DataFrame, names: &[&str]) -> PolarsResult<Array2<f64>> {
         matrix
             .column_mut(place)
             .iter_mut()
-            .zip(column)
-            .for_each(|(to, from)| *to = from);
+            .zip(column.iter())
+            .for_each(|(to, from)| *to = *from);
     }
     Ok(matrix)
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use models::db::history::late;
 use models::db::history::rollup::{self, Budget, Refreshed};
 use models::time::Timestamp;
 use sqlx::PgPool;
@@ -37,6 +38,7 @@ pub async fn run(config: Config, pool: PgPool, shutdown: CancellationToken) -> a
                     break;
                 }
             }
+            late::prune(&mut connection).await?;
             let backlog = rollup::backlog(&mut connection).await?;
             metrics::gauge!("forewarn_analytics_rollup_ranges_waiting").set(backlog.ranges as f64);
             metrics::gauge!("forewarn_analytics_rollup_oldest_mark_seconds").set(backlog.oldest_s);

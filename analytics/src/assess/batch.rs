@@ -15,7 +15,7 @@ use models::time::Timestamp;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::cache::{Kept, LATE_CHECK_S, Memory, Read, Tail};
+use super::cache::{Kept, Memory, Read, Tail};
 use super::load::{self, BASELINE, Inputs, Model};
 use super::{Passed, compute, pass, write};
 use crate::config::Config;
@@ -104,10 +104,22 @@ async fn load_known(
     now: Timestamp,
     config: &Config,
 ) -> anyhow::Result<Vec<Inputs>> {
-    let mut kept: HashMap<AssetId, Arc<Kept>> = assets
-        .iter()
-        .filter_map(|asset| Some((*asset, memory.window(*asset)?)))
-        .collect();
+    let seen = memory.late.ask(connection).await?;
+    let mut kept: HashMap<AssetId, Known> = HashMap::with_capacity(assets.len());
+    for asset in assets {
+        let Some(window) = memory.window(*asset) else {
+            continue;
+        };
+        let changed = memory.late.changed(*asset, window.seen);
+        if changed.is_some_and(|from| from <= window.start()) {
+            tracing::debug!(%asset, "readings changed, its window is read again");
+            memory.forget(*asset);
+            continue;
+        }
+        let last = window.last_from();
+        let from = changed.map_or(last, |from| window.floor(from).min(last));
+        kept.insert(*asset, Known { window, from });
+    }
     if kept.is_empty() {
         return Ok(Vec::new());
     }
@@ -116,18 +128,16 @@ async fn load_known(
     for (asset, channel) in db::assets_channels(connection, &known).await? {
         channels.entry(asset).or_default().push(channel);
     }
-    forget_late(connection, memory, &mut kept, &channels, now).await?;
-
-    let late: HashSet<AssetId> = with_more(connection, &kept, &channels, |_| true, Part::Recent)
-        .await?
-        .into_iter()
-        .collect();
+    for asset in with_more(connection, &kept, &channels).await? {
+        if let Some(known) = kept.get_mut(&asset) {
+            known.from = known.window.untold_from();
+        }
+    }
     let mut asked: BTreeMap<Timestamp, Vec<ChannelId>> = BTreeMap::new();
-    for (asset, kept) in &kept {
-        let from = kept.read_from(late.contains(asset));
+    for (asset, known) in &kept {
         let own = channels.get(asset).map(Vec::as_slice).unwrap_or_default();
         asked
-            .entry(from)
+            .entry(known.from)
             .or_default()
             .extend(own.iter().map(|channel| channel.id));
     }
@@ -146,10 +156,10 @@ async fn load_known(
     }
     let tail = Tail::new(rows);
     let mut windows = HashMap::with_capacity(kept.len());
-    for (asset, kept) in &kept {
+    for (asset, known) in &kept {
         let own = channels.remove(asset).unwrap_or_default();
-        if let Some((window, newest)) = kept.advance(own, &tail, late.contains(asset)) {
-            memory.keep(*asset, Kept::pack(&window, &newest, kept.counted_at()));
+        if let Some((window, newest)) = known.window.advance(own, &tail, known.from) {
+            memory.keep(*asset, Kept::pack(&window, &newest, seen));
             windows.insert(*asset, (window, newest));
         }
     }
@@ -210,63 +220,31 @@ async fn load_known(
     Ok(inputs)
 }
 
-/// Counts the readings of windows that were not counted for a while, and forgets those that lack some.
-async fn forget_late(
-    connection: &mut PgConnection,
-    memory: &Memory,
-    kept: &mut HashMap<AssetId, Arc<Kept>>,
-    channels: &HashMap<AssetId, Vec<AssetChannel>>,
-    now: Timestamp,
-) -> anyhow::Result<()> {
-    let due = |kept: &Kept| now.seconds_since(kept.counted_at()) >= LATE_CHECK_S;
-    for asset in with_more(connection, kept, channels, due, Part::Old).await? {
-        tracing::debug!(%asset, "readings came late, its window is read again");
-        memory.forget(asset);
-        kept.remove(&asset);
-    }
-    for kept in kept.values().filter(|kept| due(kept)) {
-        kept.counted(now);
-    }
-    Ok(())
+/// A remembered window, and from when on its readings are read again.
+struct Known {
+    window: Arc<Kept>,
+    from: Timestamp,
 }
 
-/// A part of a window whose readings are counted.
-#[derive(Clone, Copy, Debug)]
-enum Part {
-    /// All before the last short window.
-    Old,
-    /// The last short window without the last step.
-    Recent,
-}
-
-impl Part {
-    fn range(self, kept: &Kept) -> (Timestamp, Timestamp) {
-        match self {
-            Self::Old => (kept.start(), kept.recent_from()),
-            Self::Recent => (kept.recent_from(), kept.last_from()),
-        }
-    }
-
-    fn remembered(self, kept: &Kept) -> HashMap<ChannelId, i64> {
-        match self {
-            Self::Old => kept.old_counts(),
-            Self::Recent => kept.recent_counts(),
-        }
+impl Known {
+    /// What is neither told when it changes nor read again.
+    fn untold(&self) -> (Timestamp, Timestamp) {
+        (self.window.untold_from(), self.from)
     }
 }
 
-/// Assets of which the database has another number of readings in that part than is remembered, among those that
-/// `asked` is true for.
+/// Assets of which the database has another number of readings than is remembered where changes are told by nobody.
 async fn with_more(
     connection: &mut PgConnection,
-    kept: &HashMap<AssetId, Arc<Kept>>,
+    kept: &HashMap<AssetId, Known>,
     channels: &HashMap<AssetId, Vec<AssetChannel>>,
-    asked: impl Fn(&Kept) -> bool,
-    part: Part,
 ) -> anyhow::Result<Vec<AssetId>> {
     let mut ranges: BTreeMap<(Timestamp, Timestamp), Vec<AssetId>> = BTreeMap::new();
-    for (asset, kept) in kept.iter().filter(|(_, kept)| asked(kept)) {
-        ranges.entry(part.range(kept)).or_default().push(*asset);
+    for (asset, known) in kept {
+        let (from, to) = known.untold();
+        if from < to {
+            ranges.entry((from, to)).or_default().push(*asset);
+        }
     }
     let mut found = Vec::new();
     for ((from, to), assets) in ranges {
@@ -284,7 +262,7 @@ async fn with_more(
             let own = channels.get(asset).map(Vec::as_slice).unwrap_or_default();
             let remembered = kept
                 .get(asset)
-                .map(|kept| part.remembered(kept))
+                .map(|known| known.window.counts(from, to))
                 .unwrap_or_default();
             let n = |counts: &HashMap<ChannelId, i64>, id| counts.get(&id).copied().unwrap_or(0);
             own.iter()

@@ -2,17 +2,15 @@
 //!
 //! A pass an hour over ten thousand assets would read hundreds of millions of readings again that have
 //! not changed. The window of the last pass is kept instead, as means alone where a step had one
-//! reading, and a pass reads what came since, with the last step. Readings that come late are noticed by
-//! counting: in every pass those of the last short window, where most of them fall, which is read again when
-//! it has more than is remembered; and once in [`LATE_CHECK_S`] those of the whole window, which is read anew
-//! when it lacks some.
+//! reading, and a pass reads what came since, with the last step. Readings that come late are told by the
+//! database where their time was over ([`super::late`]); in the hour or so that isn't over yet they are noticed by
+//! counting. A window is read again from where it changed.
 //!
 //! Nothing here is needed for a result: without it everything is read, and the bits are the same.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use models::db::assessment::AssetChannel;
@@ -20,13 +18,11 @@ use models::id::{AssetClassId, AssetId, ChannelId, ModelVersionId};
 use models::time::Timestamp;
 use parking_lot::Mutex;
 
+use super::late::{Late, Seen};
 use super::load::{ClassFacts, PASS_STEPS};
 use crate::detect::Baseline;
-use crate::features::SHORT;
 use crate::window::{Series, Window};
 
-/// Seconds between two counts of a kept window's readings.
-pub const LATE_CHECK_S: f64 = 3600.0;
 /// How long what is known of a class is taken as it was.
 const CLASS_FOR: Duration = Duration::from_secs(60);
 /// Windows that no pass asked for in this time make room.
@@ -40,6 +36,7 @@ type Classes = HashMap<(AssetClassId, Timestamp), (Instant, Arc<ClassFacts>)>;
 #[derive(Debug)]
 pub struct Memory {
     windows: Mutex<Windows>,
+    pub(super) late: Late,
     baselines: Mutex<HashMap<ModelVersionId, Arc<Baseline>>>,
     classes: Mutex<Classes>,
 }
@@ -60,6 +57,7 @@ impl Memory {
         };
         Self {
             windows: Mutex::new(windows),
+            late: Late::default(),
             baselines: Mutex::default(),
             classes: Mutex::default(),
         }
@@ -73,6 +71,7 @@ impl Memory {
     }
 
     pub(super) fn keep(&self, asset: AssetId, kept: Kept) {
+        self.late.has(asset, kept.seen);
         let mut windows = self.windows.lock();
         if let Some((_, old)) = windows.kept.remove(&asset) {
             windows.bytes -= old.bytes();
@@ -132,8 +131,8 @@ pub(super) struct Kept {
     pub step_s: i64,
     first_step: i64,
     pub newest: Vec<(ChannelId, Timestamp)>,
-    /// When its readings were last counted, or read; microseconds.
-    counted_at: AtomicI64,
+    /// What was known of changes before its readings were read.
+    pub seen: Seen,
     series: Vec<Packed>,
 }
 
@@ -192,7 +191,7 @@ impl Tail {
 }
 
 impl Kept {
-    pub fn pack(window: &Window, newest: &[(ChannelId, Timestamp)], counted_at: Timestamp) -> Self {
+    pub fn pack(window: &Window, newest: &[(ChannelId, Timestamp)], seen: Seen) -> Self {
         let series = window
             .series
             .iter()
@@ -213,17 +212,9 @@ impl Kept {
             step_s: window.step_s,
             first_step: window.first_step,
             newest: newest.to_vec(),
-            counted_at: AtomicI64::new(counted_at.micros()),
+            seen,
             series,
         }
-    }
-
-    pub fn counted_at(&self) -> Timestamp {
-        Timestamp::from_micros(self.counted_at.load(Ordering::Relaxed))
-    }
-
-    pub fn counted(&self, at: Timestamp) {
-        self.counted_at.store(at.micros(), Ordering::Relaxed);
     }
 
     fn bytes(&self) -> usize {
@@ -245,44 +236,38 @@ impl Kept {
 
     /// The start of the last step: from here on a pass reads in any case.
     pub fn last_from(&self) -> Timestamp {
-        Timestamp::from_secs(self.last_step() * self.step_s)
+        self.start_of(self.last_step())
     }
 
-    /// The start of the last short window, where readings are usually late if they are.
-    pub fn recent_from(&self) -> Timestamp {
-        Timestamp::from_secs(self.recent_step() * self.step_s)
+    /// From here on nobody tells what came late: readings up to [`Self::last_from`] must be counted.
+    pub fn untold_from(&self) -> Timestamp {
+        self.start_of(self.seen.frontier.map_or(self.first_step, |at| self.step_of(at)))
     }
 
     fn last_step(&self) -> i64 {
         (self.first_step + self.steps() - 1).max(self.first_step)
     }
 
-    fn recent_step(&self) -> i64 {
-        (self.first_step + self.steps() - SHORT as i64).max(self.first_step)
+    /// The step of a moment, within the window.
+    fn step_of(&self, at: Timestamp) -> i64 {
+        at.micros()
+            .div_euclid(self.step_s * 1_000_000)
+            .clamp(self.first_step, self.last_step())
     }
 
-    /// Where a pass reads from that found `late` readings in the last short window, or none.
-    pub fn read_from(&self, late: bool) -> Timestamp {
-        if late {
-            self.recent_from()
-        } else {
-            self.last_from()
-        }
+    fn start_of(&self, step: i64) -> Timestamp {
+        Timestamp::from_secs(step * self.step_s)
     }
 
-    /// Good readings from the start to [`Self::recent_from`], by channel, as the database would count them.
-    pub fn old_counts(&self) -> HashMap<ChannelId, i64> {
-        self.counts(self.first_step..self.recent_step())
+    /// The start of the step of `at`, within the window.
+    pub fn floor(&self, at: Timestamp) -> Timestamp {
+        self.start_of(self.step_of(at))
     }
 
-    /// Good readings from [`Self::recent_from`] to [`Self::last_from`].
-    pub fn recent_counts(&self) -> HashMap<ChannelId, i64> {
-        self.counts(self.recent_step()..self.last_step())
-    }
-
-    fn counts(&self, steps: Range<i64>) -> HashMap<ChannelId, i64> {
-        let place = |step: i64| usize::try_from(step - self.first_step).unwrap_or(0);
-        let places = place(steps.start)..place(steps.end);
+    /// Good readings of the steps between two moments, by channel.
+    pub fn counts(&self, from: Timestamp, to: Timestamp) -> HashMap<ChannelId, i64> {
+        let place = |at| usize::try_from(self.step_of(at) - self.first_step).unwrap_or(0);
+        let places = place(from)..place(to);
         self.series
             .iter()
             .map(|series| {
@@ -300,13 +285,13 @@ impl Kept {
     }
 
     /// The window that ends with the newest reading of `tail`, and the newest reading of each channel. `tail` has
-    /// everything since [`Self::read_from`]`(late)`. `None` when the channels or most of the steps are others:
-    /// then it must be read.
+    /// everything since `from`, the start of a step. `None` when the channels or most of the steps are others: then it
+    /// must be read.
     pub fn advance(
         &self,
         channels: Vec<AssetChannel>,
         tail: &Tail,
-        late: bool,
+        from: Timestamp,
     ) -> Option<(Window, Vec<(ChannelId, Timestamp)>)> {
         if channels.len() != self.series.len()
             || channels
@@ -336,11 +321,7 @@ impl Kept {
         if self.steps() != PASS_STEPS || moved > steps / 2 {
             return None;
         }
-        let tail_step = if late {
-            self.recent_step()
-        } else {
-            self.last_step()
-        };
+        let tail_step = self.step_of(from);
         let stays = usize::try_from(tail_step - first_step).unwrap_or(0);
         let series = channels
             .into_iter()
@@ -436,20 +417,14 @@ mod tests {
     #[test]
     fn a_kept_window_moves_on_to_the_same_bits_as_one_that_is_read() {
         let steps = PASS_STEPS as usize;
-        for (moved, late) in [
-            (0, false),
-            (1, false),
-            (6, false),
-            (6, true),
-            (40, false),
-            (40, true),
-        ] {
+        for (moved, again) in [(0, 1), (1, 1), (6, 1), (6, 9), (40, 1), (40, 9), (3, steps)] {
             let (old, new) = (window(0, steps), window(moved, steps));
             let newest: Vec<_> = old.series.iter().map(|s| (s.channel.id, old.end)).collect();
-            let kept = Kept::pack(&old, &newest, old.end);
-            let tail = readings(&new, kept.read_from(late));
+            let kept = Kept::pack(&old, &newest, Seen::default());
+            let from = kept.start_of(kept.first_step + (steps - again) as i64);
+            let tail = readings(&new, from);
             let channels = new.series.iter().map(|series| series.channel.clone()).collect();
-            let (advanced, newest) = kept.advance(channels, &tail, late).unwrap();
+            let (advanced, newest) = kept.advance(channels, &tail, from).unwrap();
             assert_eq!(
                 (advanced.first_step, advanced.end),
                 (new.first_step, new.end),
@@ -459,13 +434,16 @@ mod tests {
             assert_eq!(newest[0].1, new.end);
         }
         let old = window(0, steps);
-        let kept = Kept::pack(&old, &[(ChannelId(1), old.end)], old.end);
+        let mut kept = Kept::pack(&old, &[(ChannelId(1), old.end)], Seen::default());
         assert!(
-            kept.advance(Vec::new(), &Tail::default(), false).is_none(),
+            kept.advance(Vec::new(), &Tail::default(), kept.last_from())
+                .is_none(),
             "other channels"
         );
-        assert_eq!(kept.old_counts()[&ChannelId(1)], (steps - SHORT) as i64);
-        assert_eq!(kept.recent_counts()[&ChannelId(1)], SHORT as i64 - 1);
+        let untold = |kept: &Kept| kept.counts(kept.untold_from(), kept.last_from())[&ChannelId(1)];
+        assert_eq!(untold(&kept), steps as i64 - 1, "nothing is told: all of it");
+        kept.seen.frontier = Some(Timestamp::from_micros(old.end.micros() - 3_599_000_000));
+        assert_eq!(untold(&kept), 6);
     }
 
     #[test]
@@ -474,7 +452,7 @@ mod tests {
         let window = window(0, PASS_STEPS as usize);
         let assets: Vec<AssetId> = (0..400).map(|_| AssetId::new()).collect();
         for asset in &assets {
-            memory.keep(*asset, Kept::pack(&window, &[], window.end));
+            memory.keep(*asset, Kept::pack(&window, &[], Seen::default()));
         }
         let kept = assets
             .iter()

@@ -236,6 +236,7 @@ fn baseline_hours(facts: &AssetFacts, config: &Config) -> f64 {
 /// `None`: the asset has no readings yet.
 ///
 /// # Errors
+    let seen = memory.late.ask(connection).await?;
 /// When the asset doesn't exist, or the database does.
 pub async fn load(
     connection: &mut PgConnection,
@@ -294,7 +295,7 @@ pub async fn load(
     let step_s = model.step_s();
     let from = end.plus_seconds(-((PASS_STEPS - 1) * step_s) as f64);
     let window = window::load(connection, &channels, from, end, step_s).await?;
-    memory.keep(asset, Kept::pack(&window, &newest, now));
+    memory.keep(asset, Kept::pack(&window, &newest, seen));
 
     let rules = models::db::alarm::rules_for_asset(connection, asset).await?;
     let rule_ids: Vec<_> = rules.iter().map(|rule| rule.id).collect();

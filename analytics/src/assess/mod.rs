@@ -16,6 +16,7 @@
 mod batch;
 mod cache;
 mod compute;
+mod late;
 mod load;
 mod recompute;
 mod write;

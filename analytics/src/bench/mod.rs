@@ -21,6 +21,7 @@ use anyhow::Context;
 use futures::stream::{self, TryStreamExt};
 use models::artifact::{Card, Envelope};
 use models::db::assessment as db;
+use models::db::history::rollup;
 use models::db::{Role, reading};
 use models::id::AssetId;
 use models::time::Timestamp;
@@ -95,7 +96,7 @@ async fn measure(args: &Args, url: &str, progress: impl Fn(&str)) -> anyhow::Res
     let at = |step: usize| start.plus_seconds((step as f64 - 0.5) * STEP_S);
     progress("filling the database");
     plant::fill(&mut owner, &plant.assets, start, 0..HISTORY_STEPS).await?;
-    reading::settle(&mut owner).await?;
+    settle(&mut owner, at(HISTORY_STEPS), &config).await?;
     let pool = models::db::connect(url, Role::Analytics, u32::try_from(args.workers + 2).unwrap_or(8))?;
     let ids: Vec<AssetId> = plant.assets.iter().map(|(asset, _)| *asset).collect();
 
@@ -110,8 +111,8 @@ async fn measure(args: &Args, url: &str, progress: impl Fn(&str)) -> anyhow::Res
     progress("one more hour");
     let steps = HISTORY_STEPS..HISTORY_STEPS + HOUR_STEPS;
     plant::fill(&mut owner, &plant.assets, start, steps).await?;
-    reading::settle(&mut owner).await?;
     let now = at(HISTORY_STEPS + HOUR_STEPS);
+    settle(&mut owner, now, &config).await?;
     progress("the pass");
     let passing = Instant::now();
     pass_all(&pool, &memory, &ids, now, &config, args.workers).await?;
@@ -143,6 +144,12 @@ async fn measure(args: &Args, url: &str, progress: impl Fn(&str)) -> anyhow::Res
         "assets": ids.len(), "channels": args.channels, "workers": args.workers, "batch": config.batch,
         "python": python.map_or(json!("not measured: name one with --python"), |python| python.detail),
     }))
+}
+
+/// The state in which the upkeep of the database and of the rollups leaves it.
+async fn settle(owner: &mut PgConnection, now: Timestamp, config: &Config) -> anyhow::Result<()> {
+    rollup::advance(owner, now.plus_seconds(-config.rollup_delay_s)).await?;
+    Ok(reading::settle(owner).await?)
 }
 
 async fn learn_all(

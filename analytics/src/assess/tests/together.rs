@@ -1,19 +1,24 @@
 //! Batches, what is remembered between passes, and computing again.
 
+use models::db::history::rollup;
+use models::db::reading;
+use models::reading::{Quality, Reading};
+
 use super::*;
 
-/// Readings of one channel at single steps after the history.
+/// Readings of one channel at single steps after the history, as the writer stores them.
 async fn more(rig: &Rig, channel: ChannelId, steps: std::ops::Range<usize>, value: impl Fn(usize) -> f64) {
-    let (ts, values): (Vec<Timestamp>, Vec<f64>) = steps
-        .map(|i| (start().plus_seconds(i as f64 * TEN_MINUTES), value(i)))
-        .unzip();
-    sqlx::query("INSERT INTO reading (channel_id, ts, value) SELECT $1, t, v FROM unnest($2::timestamptz[], $3::float8[]) AS r(t, v)")
-        .bind(channel)
-        .bind(ts)
-        .bind(values)
-        .execute(&rig.database.owner)
-        .await
-        .unwrap();
+    let readings: Vec<Reading> = steps
+        .map(|i| Reading {
+            channel,
+            ts: start().plus_seconds(i as f64 * TEN_MINUTES),
+            value: value(i),
+            quality: Quality::Good,
+        })
+        .collect();
+    let mut transaction = rig.database.owner.begin().await.unwrap();
+    reading::copy(&mut transaction, &readings).await.unwrap();
+    transaction.commit().await.unwrap();
 }
 
 fn config() -> Config {
@@ -89,20 +94,24 @@ async fn a_batch_finds_the_same_bits_as_each_asset_alone() {
     rig.end().await;
 }
 
-#[tokio::test]
-async fn readings_that_come_late_are_noticed() {
+/// `frontier_h`: the hour up to which the rollups' frontier moved before anything was remembered.
+async fn late_readings_are_noticed(frontier_h: Option<f64>) {
     let rig = Rig::new().await;
     let hours = 24.0 * 3.0;
     let steps = (hours * 6.0) as usize;
+    let holes = [380..400, 427..430, 300..300];
     let mut machines = Vec::new();
-    for name in ["a", "b"] {
+    for (name, hole) in ["a", "b", "c"].into_iter().zip(holes.clone()) {
         let machine = rig.plant.machine(name).await;
-        let hole = if name == "a" { 380..400 } else { 427..430 };
         rig.readings(machine.channel, hours, move |i| {
             if hole.contains(&i) { f64::NAN } else { healthy(i) }
         })
         .await;
         machines.push(machine);
+    }
+    if let Some(hours) = frontier_h {
+        let mut owner = rig.database.owner.acquire().await.unwrap();
+        rollup::advance(&mut owner, after_hours(hours)).await.unwrap();
     }
     let assets: Vec<AssetId> = machines.iter().map(|machine| machine.asset).collect();
     let memory = Memory::new(64);
@@ -112,26 +121,67 @@ async fn readings_that_come_late_are_noticed() {
             .unwrap()
             .unwrap();
     }
-    more(&rig, machines[0].channel, 380..400, healthy).await;
+    // One that is still open while the others are asked about: it is told when it ends.
+    let mut transaction = rig.database.owner.begin().await.unwrap();
+    let first = [Reading {
+        channel: machines[0].channel,
+        ts: start().plus_seconds(380.0 * TEN_MINUTES),
+        value: healthy(380),
+        quality: Quality::Good,
+    }];
+    reading::copy(&mut transaction, &first).await.unwrap();
+    let mut open = Some(transaction);
+    more(&rig, machines[0].channel, 381..400, healthy).await;
     more(&rig, machines[1].channel, 427..430, healthy).await;
-    more(&rig, machines[0].channel, steps..steps + 3, healthy).await;
-    more(&rig, machines[1].channel, steps..steps + 3, healthy).await;
-    for later_h in [0.5, 1.5] {
+    for (round, later_h) in [0.5, 0.7, 1.5].into_iter().enumerate() {
         let now = after_hours(hours + later_h);
-        let found = pass_many(&rig.pool, &memory, &assets, now, &config(), None).await;
-        let of = |wanted: AssetId| {
-            let (_, result) = found.iter().find(|(asset, _)| *asset == wanted).unwrap();
-            result.as_ref().unwrap().as_ref().unwrap().coverage
-        };
-        assert_eq!(
-            of(assets[1]),
-            1.0,
-            "late by less than a short window: seen at once"
-        );
-        // Counted once an hour; then the window is read anew.
-        assert_eq!(of(assets[0]) == 1.0, later_h > 1.0, "{later_h}");
+        let (from, to) = (steps + 3 * round, steps + 3 * round + 3);
+        for machine in &machines {
+            more(&rig, machine.channel, from..to, healthy).await;
+        }
+        if round == 2 {
+            // Another value in the place of one that stood there.
+            sqlx::query("UPDATE reading SET value = 99 WHERE channel_id = $1 AND ts = $2")
+                .bind(machines[2].channel)
+                .bind(start().plus_seconds(425.0 * TEN_MINUTES))
+                .execute(&rig.database.owner)
+                .await
+                .unwrap();
+        }
+        let together = pass_many(&rig.pool, &memory, &assets, now, &config(), None).await;
+        for (asset, together) in together {
+            let alone = assess_once(&rig.pool, asset, now, &config())
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                bits(&together.unwrap().unwrap()),
+                bits(&alone),
+                "{asset} in {later_h}"
+            );
+            let missing = round == 0 && asset == assets[0];
+            assert_eq!(alone.coverage < 1.0, missing, "{asset} in {later_h}");
+        }
+        if let Some(transaction) = open.take() {
+            transaction.commit().await.unwrap();
+        }
     }
     rig.end().await;
+}
+
+#[tokio::test]
+async fn late_readings_are_noticed_before_anything_is_declared_over() {
+    late_readings_are_noticed(None).await;
+}
+
+#[tokio::test]
+async fn late_readings_are_noticed_where_their_time_is_over() {
+    late_readings_are_noticed(Some(72.0)).await;
+}
+
+#[tokio::test]
+async fn late_readings_are_noticed_on_both_sides_of_the_frontier() {
+    late_readings_are_noticed(Some(70.0)).await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod copy;
 pub mod import;
+pub mod late;
 pub mod moments;
 pub mod retention;
 pub mod rollup;

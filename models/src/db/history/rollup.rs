@@ -11,6 +11,7 @@
 
 use sqlx::{Connection, PgConnection};
 
+use super::late;
 use crate::id::ChannelId;
 use crate::reading::Reading;
 use crate::time::Timestamp;
@@ -74,6 +75,7 @@ pub async fn mark(connection: &mut PgConnection, readings: &[Reading]) -> Result
         .fetch_one(&mut *connection)
         .await?;
     let ranges = frontier.map_or_else(Vec::new, |frontier| late_ranges(readings, frontier));
+    late::tell(connection, &ranges).await?;
     insert(connection, &ranges).await?;
     Ok(ranges.len())
 }
