@@ -236,7 +236,6 @@ fn baseline_hours(facts: &AssetFacts, config: &Config) -> f64 {
 /// `None`: the asset has no readings yet.
 ///
 /// # Errors
-    let seen = memory.late.ask(connection).await?;
 /// When the asset doesn't exist, or the database does.
 pub async fn load(
     connection: &mut PgConnection,
@@ -245,6 +244,7 @@ pub async fn load(
     now: Timestamp,
     config: &Config,
 ) -> anyhow::Result<Option<Inputs>> {
+    let seen = memory.late.ask(connection).await?;
     let channels = db::asset_channels(connection, asset).await?;
     let ids: Vec<ChannelId> = channels.iter().map(|channel| channel.id).collect();
     let newest = db::newest_readings(connection, &ids, now).await?;
