@@ -11,6 +11,7 @@ pub mod case;
 pub mod coding;
 pub mod dead_letter;
 pub mod downtime;
+pub mod health;
 pub mod id;
 pub mod interval;
 pub mod lockout;

@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::rolled_up::{RollUps, RolledUp};
 use super::{FailureModeRef, Named, check_asset};
 use crate::error::{Kind, Problem};
 use crate::extract::may::{AssetsRead, AssetsWrite};
@@ -81,8 +82,9 @@ pub struct Asset {
     serial_number: Option<String>,
     installed_at: Option<Timestamp>,
     row_version: i32,
-    /// `null` until it was assessed.
+    /// Its own, without its parts; `null` until it was assessed.
     health: Option<HealthNow>,
+    rolled_up: RolledUp,
     /// Probability of failing within 30 days.
     p_fail_30d: Option<Interval>,
     alarms_active: i64,
@@ -105,8 +107,8 @@ pub struct AssetDetail {
     failure_modes: Vec<FailureModeRef>,
 }
 
-impl From<AssetRow> for Asset {
-    fn from(row: AssetRow) -> Self {
+impl Asset {
+    fn of(row: AssetRow, rolled_up: RolledUp) -> Self {
         let top_factor = row.factors.and_then(|factors| {
             factors
                 .0
@@ -147,6 +149,7 @@ impl From<AssetRow> for Asset {
                 stale: row.stale.unwrap_or(true),
                 top_factor,
             }),
+            rolled_up,
             p_fail_30d: p_fail_30d.map(|one| Interval {
                 p: one.p,
                 low: one.low,
@@ -165,6 +168,8 @@ enum Sort {
     Name,
     /// Worst first, never assessed last.
     Health,
+    /// The same by health together with parts.
+    RolledUp,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -177,7 +182,10 @@ struct AssetQuery {
     /// Part of the name, the serial number or the external reference.
     q: Option<String>,
     status: Option<AssetStatus>,
+    /// Its own health.
     health_below: Option<f64>,
+    /// Its health together with its parts.
+    rolled_up_below: Option<f64>,
     #[serde(default)]
     #[param(inline)]
     sort: Sort,
@@ -199,29 +207,49 @@ async fn list(
     let (list, sort) = match query.sort {
         Sort::Name => ("assets.name", AssetSort::Name),
         Sort::Health => ("assets.health", AssetSort::Health),
+        Sort::RolledUp => ("assets.rolled_up", AssetSort::RolledUp),
     };
     let after: Option<(String, AssetId)> = page::read_cursor(list, query.cursor.as_deref())?;
+    // Who is worst with his parts is only known when all are; a page of names needs its own parts alone.
+    let of_all = if sort == AssetSort::RolledUp || query.rolled_up_below.is_some() {
+        Some(RollUps::read(tenant.db(), None).await?)
+    } else {
+        None
+    };
     let filter = AssetFilter {
         site: query.site_id,
         class: query.class,
         text: query.q,
         status: query.status,
         health_below: query.health_below,
+        rolled_up: of_all.as_ref().map(RollUps::values).unwrap_or_default(),
+        rolled_up_below: query.rolled_up_below,
         sort,
     };
     let after = after.as_ref().map(|(key, id)| (key.as_str(), *id));
     let rows = overview::assets(tenant.db(), &filter, after, limit + 1).await?;
+    let roll_ups = match of_all {
+        Some(all) => all,
+        None => {
+            let ids: Vec<AssetId> = rows.iter().map(|row| row.id).collect();
+            RollUps::read(tenant.db(), Some(&ids)).await?
+        }
+    };
     Ok(Json(Page::of(
         list,
         limit,
         rows,
         |row| (row.sort_key.clone(), row.id),
-        Into::into,
+        |row| {
+            let rolled_up = roll_ups.of(row.id);
+            Asset::of(row, rolled_up)
+        },
     )))
 }
 
 async fn detail(db: &mut PgConnection, id: AssetId) -> Result<AssetDetail, Problem> {
     let mut row = overview::asset(db, id).await?.ok_or_else(Problem::not_found)?;
+    let rolled_up = RollUps::read(db, Some(&[id])).await?.of(id);
     let named = |(id, name)| Named::new(id, name);
     Ok(AssetDetail {
         attributes: row.attributes.take(),
@@ -239,7 +267,7 @@ async fn detail(db: &mut PgConnection, id: AssetId) -> Result<AssetDetail, Probl
             .into_iter()
             .map(|(id, code, name)| FailureModeRef { id, code, name })
             .collect(),
-        asset: row.into(),
+        asset: Asset::of(row, rolled_up),
     })
 }
 

@@ -39,6 +39,7 @@ mod predictions;
 pub(crate) mod prometheus;
 mod provision;
 mod retention;
+mod rolled_up;
 mod rule_backtest;
 mod rules;
 mod safety;

@@ -306,11 +306,19 @@ async fn a_member_of_one_site_sees_that_site() {
         let seen = server.get(of_the_tenant, &inside).await.expect(200)["data"].clone();
         assert_eq!(seen, json!([]), "{of_the_tenant}");
     }
-    let counts = server.get("/v1/overview", &outside).await.expect(200)["counts"].clone();
+    let overview = server.get("/v1/overview", &outside).await.expect(200);
+    let counts = overview["counts"].clone();
     assert!(
         counts.as_object().unwrap().values().all(|count| *count == 0),
         "{counts}"
     );
+    let parts: Vec<&Value> = overview["sites"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|site| &site["rolled_up"]["parts"])
+        .collect();
+    assert!(parts.iter().all(|parts| **parts == 0), "{overview}");
     let body = json!({ "name": "x", "scopes": ["assets:read"] });
     server
         .post("/v1/api-keys", &inside, body)

@@ -24,6 +24,7 @@ mod plant;
 mod problems;
 mod prometheus;
 mod provision;
+mod rolled_up;
 mod service_levels;
 mod session;
 mod stream;

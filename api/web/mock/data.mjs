@@ -48,7 +48,7 @@ const SITES = [
 
 const PLAN = [
   // site, class, names, [wear 0-1 of those that are not well]
-  [0, 'pump', ['P-101 Cooling water', 'P-102 Cooling water', 'P-201 Boiler feed', 'P-202 Boiler feed', 'P-301 Condensate', 'P-302 Condensate'], { 1: 0.74, 4: 0.31 }],
+  [0, 'pump', ['P-101 Cooling water', 'P-102 Cooling water', 'P-201 Boiler feed', 'P-202 Boiler feed', 'P-301 Condensate', 'P-302 Condensate', 'P-302 Motor bearing'], { 1: 0.74, 4: 0.31, 6: 0.55 }],
   [0, 'hvac', ['AHU-1 Offices', 'AHU-2 Hall 2', 'AHU-3 Laboratory', 'AHU-4 Stores'], { 2: 0.42 }],
   [0, 'compressor', ['K-11 Instrument air', 'K-12 Instrument air'], {}],
   [1, 'compressor', ['K-21 Process air', 'K-22 Process air', 'K-23 Nitrogen', 'K-24 Spare'], { 1: 0.36 }],
@@ -78,7 +78,7 @@ export function build(now = Date.now()) {
         id: id('ast'), tenant: site.tenant, name, class: { id: klass.id, name: klass.name },
         site: { id: site.id, name: site.name, time_zone: site.time_zone }, area: site.areas[n % site.areas.length],
         parent_id: null, status: spare ? 'in_storage' : name.startsWith('P-403') ? 'maintenance' : 'operational',
-        criticality: code === 'turbofan' || /Boiler|rig/.test(name) ? 'critical' : /Cooling|Process/.test(name) ? 'high' : 'medium',
+        criticality: code === 'turbofan' || /bearing/.test(name) || /Boiler|rig/.test(name) ? 'critical' : /Cooling|Process/.test(name) ? 'high' : 'medium',
         manufacturer: code === 'pump' ? 'KSB' : code === 'compressor' ? 'Kaeser' : null, model: code === 'pump' ? 'Etanorm 65-200' : null,
         serial_number: `SN-${4000 + serial}`, installed_at: '2021-05-17T00:00:00Z', row_version: 3,
         attributes: code === 'pump' ? { rated_power_kw: 37, medium: 'water' } : {}, children: [], wear, stale, code, spare,
@@ -144,6 +144,10 @@ export function build(now = Date.now()) {
       }
     });
   }
+  const whole = world.assets.find((a) => a.name === 'P-302 Condensate');
+  const part = world.assets.find((a) => a.name === 'P-302 Motor bearing');
+  part.parent_id = whole.id;
+  whole.children.push({ id: part.id, name: part.name });
   for (const g of gateways) {
     for (let d = 0; d < 9; d++) {
       const received = Math.round(((channelCount.get(g.id) ?? 1) * 86_400) / (g.tenant ? 60 : 14)) * (d === 0 ? 0.4 : 1);

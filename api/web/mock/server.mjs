@@ -62,12 +62,30 @@ export function start(port = 8099) {
   const mine = (list, t) => list.filter((x) => x.tenant === t);
   const strip = ({ tenant, wear, stale, code, spare, assessment, ...rest }) => rest;
 
+  /** As the server does it, for parts of one level; `own` is missing of a site. */
+  function rolledUp(parts, own) {
+    const reach = { low: 0.5, medium: 0.75, high: 0.875, critical: 1 };
+    const known = parts.filter((p) => p.assessment).map((p) => ({ p, leaves: reach[p.criticality] * p.assessment.health + (1 - reach[p.criticality]) * 100 })).sort((x, y) => x.leaves - y.leaves);
+    const [worst] = known;
+    const by_part = Boolean(worst && !(own?.assessment && own.assessment.health <= worst.leaves));
+    const fresh = known.filter(({ p }) => !p.stale).length;
+    const times = [...known.map(({ p }) => p), ...(own?.assessment ? [own] : [])].map((p) => p.assessment.window_end).sort();
+    const decides = by_part ? worst.p : own;
+    return {
+      value: by_part ? worst.leaves : own?.assessment?.health ?? null, stale: Boolean(decides?.stale), by_part, parts: parts.length, parts_fresh: fresh, coverage: parts.length ? fresh / parts.length : null,
+      worst_part: worst ? { id: worst.p.id, name: worst.p.name, criticality: worst.p.criticality, health: worst.p.assessment.health, leaves: worst.leaves, as_of: worst.p.assessment.window_end, stale: worst.p.stale, path: [{ id: worst.p.id, name: worst.p.name }] } : null,
+      oldest_as_of: times[0] ?? null, oldest_age_s: times[0] ? (Date.now() - Date.parse(times[0])) / 1000 : null,
+    };
+  }
+  const withParts = (a) => rolledUp(world.assets.filter((p) => p.parent_id === a.id && !p.spare), a);
+
   function assetView(a) {
     const s = a.assessment;
     const top = s?.factors[0];
     return {
       ...strip(a),
       health: s ? { value: s.health, coverage: s.coverage, freshness_s: s.freshness_s, as_of: s.window_end, stale: a.stale, top_factor: top && top.penalty > 0.5 ? { name: top.name, text: top.text, penalty: top.penalty } : null } : null,
+      rolled_up: withParts(a),
       p_fail_30d: s ? { p: s.p_fail[2].p, low: s.p_fail[2].low, high: s.p_fail[2].high } : null,
       alarms_active: world.alarms.filter((x) => x.asset.id === a.id && x.condition === 'active').length,
       tickets_open: world.tickets.filter((x) => x.asset.id === a.id).length,
@@ -128,13 +146,20 @@ export function start(port = 8099) {
       }
       case 'overview': {
         const assets = mine(world.assets, t).filter((a) => !a.spare);
+        const grades = (health, name) => ({ [`${name}_healthy`]: health.filter((h) => h >= 80).length, [`${name}_watch`]: health.filter((h) => h >= 50 && h < 80).length, [`${name}_poor`]: health.filter((h) => h < 50).length });
         const health = assets.map((a) => a.assessment?.health).filter((h) => h !== undefined);
+        const rolled = assets.map(withParts).filter((r) => r.value !== null);
+        const sites = mine(world.sites, t).map((s) => {
+          const there = assets.filter((a) => a.site.id === s.id);
+          return { id: s.id, name: s.name, rolled_up: rolledUp(there), areas: s.areas.map((area) => ({ ...area, rolled_up: rolledUp(there.filter((a) => a.area.id === area.id)) })) };
+        });
         const today = mine(world.ledger, t).filter((l) => l.day === iso(Date.now()).slice(0, 10));
         const sum = (name) => today.reduce((s, l) => s + l[name], 0);
         const alarms = mine(world.alarms, t).filter((a) => a.condition === 'active');
         return json(res, {
           tenant: TENANTS[t],
-          counts: { assets: assets.length, assets_healthy: health.filter((h) => h >= 80).length, assets_watch: health.filter((h) => h >= 50 && h < 80).length, assets_poor: health.filter((h) => h < 50).length, alarms_active: alarms.length, alarms_unacked: alarms.filter((a) => !a.acked_at).length, cases_open: mine(world.cases, t).length, tickets_open: mine(world.tickets, t).length, predictions_open: mine(world.predictions, t).filter((p) => p.status === 'new' || p.status === 'in_review').length, plans_due: mine(world.plans, t).filter((p) => p.open_occurrence).length },
+          counts: { assets: assets.length, ...grades(health, 'assets'), ...grades(rolled.map((r) => r.value), 'rolled_up'), rolled_up_by_part: rolled.filter((r) => r.by_part && r.value < 80).length, alarms_active: alarms.length, alarms_unacked: alarms.filter((a) => !a.acked_at).length, cases_open: mine(world.cases, t).length, tickets_open: mine(world.tickets, t).length, predictions_open: mine(world.predictions, t).filter((p) => p.status === 'new' || p.status === 'in_review').length, plans_due: mine(world.plans, t).filter((p) => p.open_occurrence).length },
+          sites,
           ingest: { readings_today: sum('stored') + Math.round((Date.now() - world.started) / 1000) * 12, readings_per_s: 12.4, rejected_today: sum('rejected'), duplicate_today: sum('duplicate'), last_received_at: iso(Date.now() - 800) }, as_of: iso(Date.now()),
         });
       }

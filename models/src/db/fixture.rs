@@ -1,5 +1,6 @@
 //! A small plant for tests of alarms, cases, tickets and plans.
 
+pub mod health;
 mod work;
 
 use sqlx::PgPool;

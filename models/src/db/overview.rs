@@ -7,6 +7,7 @@
 mod assets;
 mod channels;
 mod dead_letters;
+mod health;
 mod ingest;
 mod keys;
 mod numbers;
@@ -15,7 +16,11 @@ mod work;
 pub use assets::*;
 pub use channels::*;
 pub use dead_letters::*;
+pub use health::*;
 pub use ingest::*;
 pub use keys::*;
 pub use numbers::*;
 pub use work::*;
+
+#[cfg(test)]
+mod tests;

@@ -226,6 +226,8 @@ async fn no_function_shows_another_tenants_rows() {
             format!("latest_assessments(ARRAY[{asset}::uuid])"),
         ),
         ("latest_assessments", "latest_assessments(NULL)".to_owned()),
+        ("latest_health", format!("latest_health(ARRAY[{asset}::uuid])")),
+        ("latest_health", "latest_health(NULL)".to_owned()),
         (
             "assessment_history",
             format!("assessment_history({asset}, {range}, 10)"),

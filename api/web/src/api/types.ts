@@ -25,6 +25,12 @@ export interface Overview {
     assets_healthy: number;
     assets_watch: number;
     assets_poor: number;
+    /** By health together with parts. */
+    rolled_up_healthy: number;
+    rolled_up_watch: number;
+    rolled_up_poor: number;
+    /** Of those that are not healthy so: those that a part makes worse than they are themselves. */
+    rolled_up_by_part: number;
     alarms_active: number;
     alarms_unacked: number;
     cases_open: number;
@@ -32,6 +38,7 @@ export interface Overview {
     predictions_open: number;
     plans_due: number;
   };
+  sites: SiteHealth[];
   ingest: {
     readings_today: number;
     readings_per_s: number;
@@ -41,6 +48,8 @@ export interface Overview {
   };
   as_of: string;
 }
+
+export interface SiteHealth extends Named { rolled_up: RolledUp; areas: (Named & { rolled_up: RolledUp })[] }
 
 export interface Site { id: string; name: string; time_zone: string; areas?: Named[] }
 export type AssetStatus = 'operational' | 'maintenance' | 'down' | 'in_storage' | 'disposed';
@@ -54,6 +63,19 @@ export interface HealthNow {
   as_of: string;
   stale: boolean;
   top_factor?: { name: string; text: string; penalty: number } | null;
+}
+
+/** Health together with all parts: its own, or what the worst part leaves of it. */
+export interface RolledUp {
+  value?: number | null;
+  stale: boolean;
+  by_part: boolean;
+  worst_part?: { id: string; name: string; criticality: Level; health: number; leaves: number; as_of: string; stale: boolean; path: Named[] } | null;
+  parts: number;
+  parts_fresh: number;
+  coverage?: number | null;
+  oldest_as_of?: string | null;
+  oldest_age_s?: number | null;
 }
 
 export interface Asset {
@@ -70,7 +92,9 @@ export interface Asset {
   serial_number?: string | null;
   installed_at?: string | null;
   row_version: number;
+  /** Its own, without its parts. */
   health?: HealthNow | null;
+  rolled_up: RolledUp;
   p_fail_30d?: { p: number; low: number; high: number } | null;
   alarms_active: number;
   tickets_open: number;

@@ -1,5 +1,8 @@
 // The bands of the health index. The server counts assets by the same limits (/v1/overview).
 
+import type { RolledUp } from '../api/types';
+import { plural, span } from './format';
+
 export type Band = 'good' | 'watch' | 'poor' | 'none';
 
 /** Health at or above this is good. */
@@ -41,4 +44,25 @@ export function waterfall<F extends Factor>(health: number, factors: readonly F[
   }
   const rest = at - health;
   return { steps, rest: Math.abs(rest) < 0.05 ? 0 : rest };
+}
+
+/** The part that pulls the most: "worst part: Motor bearing 14 (critical)". */
+export function worstText(r: RolledUp, what = 'worst part'): string {
+  const worst = r.worst_part;
+  if (!worst) return '';
+  return `${what}: ${worst.name} ${Math.round(worst.health)} (${worst.criticality}${worst.stale ? ', silent since' : ''})`;
+}
+
+/** "own 92, worst part: Motor bearing 14 (critical)"; empty for an asset without parts. */
+export function partsText(own: number | null | undefined, r: RolledUp): string {
+  if (r.parts === 0 && !r.worst_part) return '';
+  const itself = own == null ? 'not assessed itself' : `own ${Math.round(own)}`;
+  return `${itself}, ${worstText(r) || 'no part assessed yet'}`;
+}
+
+/** What is not known of the parts, and how old the rest is. `always`: also when all is known. */
+export function coverageText(r: RolledUp, always = false, one = 'part'): string {
+  if (r.parts === 0 || (!always && r.parts_fresh === r.parts)) return '';
+  const known = `${r.parts_fresh} of ${plural(r.parts, one)} assessed lately`;
+  return r.oldest_age_s == null ? known : `${known}, the oldest data ${span(r.oldest_age_s)} old`;
 }

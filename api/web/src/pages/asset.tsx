@@ -11,6 +11,7 @@ import { AlarmState, Empty, Fetched, Head, Loading, PriorityTag, Problem, Severi
 import { HealthCard, OutlookCard } from './asset/condition';
 import { HistoryCard } from './asset/history';
 import { HealthHistory } from './asset/health-history';
+import { PartsCard } from './asset/parts';
 
 // One array for all redraws: a new one each time would draw the charts again for nothing.
 const NO_ALARMS: Alarm[] = [];
@@ -29,6 +30,7 @@ export function AssetPage({ params }: { params: Record<string, string> }) {
   return (
     <>
       <AssetHead a={a} />
+      <PartsCard asset={a} />
       <div class="grid2">
         <HealthCard asset={a} assessment={assessment} />
         <OutlookCard zone={zone} assessment={assessment} />

@@ -3,14 +3,14 @@
 import { useMemo } from 'preact/hooks';
 import type { ComponentChildren } from 'preact';
 import { useList, useNow, useQuery } from '../api/query';
-import type { Asset, Case, Overview, Prediction, Site } from '../api/types';
+import type { Asset, Case, Overview, Prediction, Site, SiteHealth } from '../api/types';
 import { bounds, count, interval, lifeShort, num, percent, plural, shortCount, span, words } from '../lib/format';
-import { band, GOOD_FROM, POOR_BELOW } from '../lib/health';
+import { band, coverageText, GOOD_FROM, partsText, POOR_BELOW, worstText } from '../lib/health';
 import { moment } from '../lib/time';
 import { setSearch, useLocation } from '../router';
 import { useTitle } from '../ui/title';
 import { ShapeMark } from '../ui/icons';
-import { Empty, Fetched, HealthBar, Head, More, Problem, Range, Segments, Select, SEVERITY_MARK, StatusTag, Tag, TicketState, Time } from '../ui/parts';
+import { BAND_MARK, Empty, Fetched, HealthBar, Head, More, Problem, Range, Segments, Select, SEVERITY_MARK, StatusTag, Tag, TicketState, Time } from '../ui/parts';
 
 export function FleetPage() {
   useTitle('Fleet');
@@ -22,7 +22,7 @@ export function FleetPage() {
       {overview.error && <Problem error={overview.error} retry={overview.refresh} />}
       <Strip o={o} />
       <Decisions />
-      <Assets />
+      <Assets health={o?.sites} />
     </>
   );
 }
@@ -30,7 +30,8 @@ export function FleetPage() {
 function Strip({ o }: { o: Overview | undefined }) {
   const now = useNow();
   const c = o?.counts;
-  const assessed = c ? c.assets_healthy + c.assets_watch + c.assets_poor : 0;
+  // With their parts, as the list below shows them.
+  const assessed = c ? c.rolled_up_healthy + c.rolled_up_watch + c.rolled_up_poor : 0;
   const unknown = c ? Math.max(0, c.assets - assessed) : 0;
   const silent = o?.ingest.last_received_at ? (now.getTime() - new Date(o.ingest.last_received_at).getTime()) / 1000 : null;
   const v = (n: number | undefined): string => (n === undefined ? '–' : count(n));
@@ -39,11 +40,12 @@ function Strip({ o }: { o: Overview | undefined }) {
       <div>
         <span class="k">Assets in service</span>
         <span class="v">{v(c?.assets)}</span>
-        {c && <Split parts={[[c.assets_poor, 'var(--poor-fill)'], [c.assets_watch, 'var(--watch-fill)'], [c.assets_healthy, 'var(--line-strong)'], [unknown, 'var(--sunk)']]} />}
+        {c && <Split parts={[[c.rolled_up_poor, 'var(--poor-fill)'], [c.rolled_up_watch, 'var(--watch-fill)'], [c.rolled_up_healthy, 'var(--line-strong)'], [unknown, 'var(--sunk)']]} />}
         <span class="d">
-          <Tag shape="diamond" tone={c?.assets_poor ? 'poor' : 'none'}>{v(c?.assets_poor)} poor</Tag>
-          <Tag shape="triangle" tone={c?.assets_watch ? 'watch' : 'none'}>{v(c?.assets_watch)} watch</Tag>
-          <Tag shape="ring">{v(c?.assets_healthy)} good</Tag>
+          <Tag shape="diamond" tone={c?.rolled_up_poor ? 'poor' : 'none'}>{v(c?.rolled_up_poor)} poor</Tag>
+          <Tag shape="triangle" tone={c?.rolled_up_watch ? 'watch' : 'none'}>{v(c?.rolled_up_watch)} watch</Tag>
+          <Tag shape="ring">{v(c?.rolled_up_healthy)} good</Tag>
+          {c && c.rolled_up_by_part > 0 && <span>{count(c.rolled_up_by_part)} by a part</span>}
           {unknown > 0 && <Tag shape="dashed">{count(unknown)} not assessed</Tag>}
         </span>
       </div>
@@ -167,7 +169,7 @@ function DecisionLine({ row }: { row: DecisionRow }) {
 
 const VIEW_KEY = 'forewarn.fleet.view';
 
-function Assets() {
+function Assets({ health: ofSites }: { health: SiteHealth[] | undefined }) {
   const { search } = useLocation();
   const site = search.get('site') ?? '';
   const klass = search.get('class') ?? '';
@@ -176,7 +178,8 @@ function Assets() {
   const sort = search.get('sort') ?? 'health';
   const view = search.get('view') ?? stored(VIEW_KEY) ?? 'list';
   const sites = useList<Site>('/v1/sites', 0, 200);
-  const assets = useList<Asset>('/v1/assets', 30_000, 200);
+  // The worst are on the first page, however many assets there are.
+  const assets = useList<Asset>(sort === 'health' ? '/v1/assets?sort=rolled_up' : '/v1/assets', 30_000, 200);
   const classes = useMemo(() => {
     const seen = new Map<string, string>();
     for (const a of assets.data ?? []) seen.set(a.class.id, a.class.name);
@@ -210,6 +213,7 @@ function Assets() {
             {groups.map((g) => (
               <section key={g.site.id} aria-label={g.site.name}>
                 <div class="site-head"><h3>{g.site.name}</h3><span class="small muted">{plural(g.assets.length, 'asset')} · times in {g.site.time_zone}</span></div>
+                <SiteLine of={ofSites?.find((s) => s.id === g.site.id)} />
                 <List assets={g.assets} />
               </section>
             ))}
@@ -230,18 +234,20 @@ export function pick(assets: readonly Asset[], f: Filter): Asset[] {
   const fits = (a: Asset) => {
     if (f.site && a.site.id !== f.site) return false;
     if (f.klass && a.class.id !== f.klass) return false;
-    if (f.health && band(a.health?.value) !== f.health) return false;
+    if (f.health && band(a.rolled_up.value) !== f.health) return false;
     if (needles.length === 0) return true;
     const hay = `${a.name} ${a.class.name} ${a.area?.name ?? ''} ${a.site.name} ${a.serial_number ?? ''}`.toLowerCase();
     return needles.every((n) => hay.includes(n));
   };
   const name = (a: Asset, b: Asset) => a.name.localeCompare(b.name, 'en', { numeric: true });
   // Not assessed comes after every number: nothing is known, which is not the same as bad or good.
-  const value = (a: Asset) => a.health?.value ?? 101;
+  const value = (a: Asset) => a.rolled_up.value ?? 101;
+  // Of a machine and the part that makes it so, the part first.
+  const cause = (a: Asset) => Number(a.rolled_up.by_part);
   return assets.filter(fits).sort((a, b) => {
     if (f.sort === 'name') return name(a, b);
     if (f.sort === 'criticality') return (CRITICALITY[b.criticality] ?? 0) - (CRITICALITY[a.criticality] ?? 0) || value(a) - value(b) || name(a, b);
-    return value(a) - value(b) || name(a, b);
+    return value(a) - value(b) || cause(a) - cause(b) || name(a, b);
   });
 }
 
@@ -253,6 +259,28 @@ function bySite(assets: readonly Asset[]): { site: Asset['site']; assets: Asset[
     groups.set(a.site.id, g);
   }
   return [...groups.values()].sort((a, b) => a.site.name.localeCompare(b.site.name));
+}
+
+/** How a site and its areas are, each with all its assets as parts. */
+function SiteLine({ of }: { of: SiteHealth | undefined }) {
+  if (!of || of.rolled_up.parts === 0) return null;
+  const r = of.rolled_up;
+  const areas = of.areas.filter((a) => a.rolled_up.parts > 0);
+  const mark = (value: number | null | undefined, stale: boolean) => (stale ? { shape: 'dashed' as const } : BAND_MARK[band(value)]);
+  const value = (v: number | null | undefined) => (v == null ? '–' : Math.round(v));
+  return (
+    <p class="site-line small">
+      <Tag {...mark(r.value, r.stale)}>Site {value(r.value)}</Tag>
+      {areas.map((a) => <Tag key={a.id} {...mark(a.rolled_up.value, a.rolled_up.stale)}>{a.name} {value(a.rolled_up.value)}</Tag>)}
+      {r.worst_part && <a class="soft" href={`/fleet/${r.worst_part.id}`}>{worstText(r, 'worst')}</a>}
+      <span class="muted">{coverageText(r, false, 'asset')}</span>
+    </p>
+  );
+}
+
+function PartsNote({ a }: { a: Asset }) {
+  const text = [partsText(a.health?.value, a.rolled_up), coverageText(a.rolled_up)].filter(Boolean).join(' · ');
+  return text ? <span class="sub small muted parts-note">{text}</span> : null;
 }
 
 function WorkTags({ a }: { a: Asset }) {
@@ -271,7 +299,8 @@ function StaleNote({ a }: { a: Asset }) {
 }
 
 function factorText(a: Asset): string {
-  if (!a.health) return 'No assessment yet';
+  // Of an asset that has parts, the line about them says so.
+  if (!a.health) return a.rolled_up.parts > 0 ? '' : 'No assessment yet';
   // What costs less than 3 points is the noise of a healthy machine: not worth a reader's eye.
   return a.health.top_factor && a.health.top_factor.penalty >= 3 ? a.health.top_factor.text : '';
 }
@@ -283,10 +312,10 @@ function Rows({ assets }: { assets: Asset[] }) {
         <thead><tr><th class="c-name">Asset</th><th class="c-health">Health</th><th>Largest factor</th><th class="c-risk num">Fails in 30 d</th><th class="c-status">Status</th><th class="c-work">Open</th></tr></thead>
         <tbody>
           {assets.map((a) => (
-            <tr key={a.id} class={`hover${a.health?.stale ? ' is-stale' : ''}`}>
+            <tr key={a.id} class={`hover${a.rolled_up.stale ? ' is-stale' : ''}`}>
               <td><a class="name" href={`/fleet/${a.id}`}>{a.name}</a><span class="sub">{a.class.name}{a.area ? ` · ${a.area.name}` : ''}</span></td>
-              <td><HealthBar value={a.health?.value} stale={a.health?.stale ?? false} /></td>
-              <td class="soft small"><span class="factor clip">{factorText(a)}</span><StaleNote a={a} /></td>
+              <td><HealthBar value={a.rolled_up.value} stale={a.rolled_up.stale} /></td>
+              <td class="soft small"><span class="factor clip">{factorText(a)}</span><PartsNote a={a} /><StaleNote a={a} /></td>
               <td class="num small" data-label="Fails within 30 days">{a.p_fail_30d ? <>{percent(a.p_fail_30d.p)} <span class="sub nowrap">{bounds(a.p_fail_30d.low, a.p_fail_30d.high)}</span></> : <span class="muted">not known</span>}</td>
               <td class={a.status === 'operational' ? 'calm' : ''}><StatusTag status={a.status} /></td>
               <td><WorkTags a={a} /></td>
@@ -302,9 +331,10 @@ function Tiles({ assets }: { assets: Asset[] }) {
   return (
     <div class="tiles">
       {assets.map((a) => (
-        <a key={a.id} class={`tile${a.health?.stale ? ' is-stale' : ''}`} href={`/fleet/${a.id}`}>
+        <a key={a.id} class={`tile${a.rolled_up.stale ? ' is-stale' : ''}`} href={`/fleet/${a.id}`}>
           <span><span class="name">{a.name}</span><br /><span class="small muted">{a.class.name}</span></span>
-          <HealthBar value={a.health?.value} stale={a.health?.stale ?? false} />
+          <HealthBar value={a.rolled_up.value} stale={a.rolled_up.stale} />
+          <PartsNote a={a} />
           <span class="foot">{a.status !== 'operational' && <StatusTag status={a.status} />}<WorkTags a={a} /></span>
         </a>
       ))}

@@ -70,8 +70,9 @@ async function worstAsset(page) {
     href: tr.querySelector('a.name').getAttribute('href'),
     name: tr.querySelector('a.name').textContent,
     health: Number(tr.querySelector('.health .value').textContent),
+    itself: !/not assessed itself/.test(tr.textContent),
   })));
-  const assessed = rows.filter((r) => Number.isFinite(r.health)).sort((a, b) => a.health - b.health);
+  const assessed = rows.filter((r) => r.itself && Number.isFinite(r.health)).sort((a, b) => a.health - b.health);
   assert.ok(assessed.length > 0, 'no asset has been assessed');
   return assessed[0];
 }
@@ -180,6 +181,31 @@ test('an asset page has its health explained, its outlook, and a chart with read
   await page.click('.seg[aria-label=Range] button:has-text("24 h")');
   assert.match(await page.title(), new RegExp(`^${worst.name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')} · Forewarn$`));
   await shot(page, 'asset');
+  await close();
+});
+
+test('a machine says which of its parts is worst, in the list, on its tile and on its page', async () => {
+  const { page, close } = await open();
+  const says = /^(own \d+|not assessed itself), (worst part: .+ \d+ \((low|medium|high|critical)(, silent since)?\)|no part assessed yet)/;
+  for (const [view, row] of [['list', '.asset-table tbody tr'], ['tiles', '.tile']]) {
+    await go(page, `/?view=${view}`);
+    await page.waitForSelector(`${row} .parts-note`);
+    const notes = await page.$$eval(`${row} .parts-note`, (all) => all.map((note) => note.textContent));
+    for (const note of notes) assert.match(note, says);
+  }
+  await page.waitForSelector('.site-line .tag');
+  assert.match(await page.textContent('.site-line'), /^Site (\d+|–)/);
+  const machine = await page.$eval('.tile:has(.parts-note)', (tile) => tile.getAttribute('href'));
+  await go(page, machine);
+  await page.waitForSelector('section[aria-labelledby=h-parts]');
+  const card = await page.textContent('section[aria-labelledby=h-parts]');
+  assert.match(card, /\d+ of \d+ parts? assessed lately/);
+  const worst = page.locator('section[aria-labelledby=h-parts] a').first();
+  if (/worst part:/.test(card)) {
+    const name = (await worst.textContent()).replace(/ [\d.]+$/, '');
+    await worst.click();
+    await page.waitForFunction((part) => document.querySelector('#main h1')?.textContent === part, name);
+  }
   await close();
 });
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { Alarm, Asset, Case, Prediction, Transition } from '../../src/api/types';
+import type { Alarm, Asset, Case, Prediction, RolledUp, Transition } from '../../src/api/types';
 import { touched } from '../../src/api/stream';
-import { band, waterfall } from '../../src/lib/health';
+import { band, coverageText, partsText, waterfall, worstText } from '../../src/lib/health';
 import { joinPages, query } from '../../src/lib/paging';
 import { backoff, EventParser, type StreamEvent } from '../../src/lib/sse';
 import { urgentFirst } from '../../src/pages/alarms';
@@ -25,6 +25,34 @@ describe('health', () => {
   it('shows what the factors do not explain', () => {
     expect(waterfall(60, [{ name: 'a', penalty: 30 }]).rest).toBe(10);
     expect(waterfall(0, [{ name: 'a', penalty: 130 }]).steps[0]?.to).toBe(0);
+  });
+});
+
+/** Without parts it is the own health. */
+const alone = (value: number | null): RolledUp => ({ value, stale: false, by_part: false, worst_part: null, parts: 0, parts_fresh: 0, coverage: null });
+
+describe('health with parts', () => {
+  const bearing = { id: 'b', name: 'Motor bearing', criticality: 'critical' as const, health: 14.2, leaves: 14.2, as_of: '', stale: false, path: [{ id: 'm', name: 'Motor' }, { id: 'b', name: 'Motor bearing' }] };
+  const pump: RolledUp = { value: 14.2, stale: false, by_part: true, worst_part: bearing, parts: 4, parts_fresh: 3, coverage: 0.75, oldest_age_s: 7 * 3600 };
+
+  it('says what an asset is by itself, and which part is worst', () => {
+    expect(partsText(92, pump)).toBe('own 92, worst part: Motor bearing 14 (critical)');
+    expect(partsText(null, pump)).toBe('not assessed itself, worst part: Motor bearing 14 (critical)');
+    expect(worstText({ ...pump, worst_part: { ...bearing, stale: true } }, 'worst')).toBe('worst: Motor bearing 14 (critical, silent since)');
+  });
+
+  it('says nothing of parts where there are none, and that none is known where that is so', () => {
+    expect(partsText(92, alone(92))).toBe('');
+    expect(coverageText(alone(92), true)).toBe('');
+    expect(partsText(92, { ...alone(92), parts: 2 })).toBe('own 92, no part assessed yet');
+  });
+
+  it('says what is not known, and how old the rest is', () => {
+    expect(coverageText(pump)).toBe('3 of 4 parts assessed lately, the oldest data 7\u00a0h old');
+    expect(coverageText({ ...pump, parts_fresh: 4 })).toBe('');
+    expect(coverageText({ ...alone(null), parts: 7 }, false, 'asset')).toBe('0 of 7 assets assessed lately');
+    expect(coverageText({ ...pump, parts_fresh: 4, oldest_age_s: 30 }, true)).toBe('4 of 4 parts assessed lately, the oldest data 30\u00a0s old');
+    expect(coverageText({ ...alone(null), parts: 1 })).toBe('0 of 1 part assessed lately');
   });
 });
 
@@ -97,13 +125,20 @@ describe('routes', () => {
 describe('fleet', () => {
   const asset = (id: string, name: string, value: number | null, more: Partial<Asset> = {}): Asset => ({
     id, name, class: { id: 'c1', name: 'Pump' }, site: { id: 's1', name: 'Site', time_zone: 'UTC' }, status: 'operational', criticality: 'medium', row_version: 1,
-    health: value === null ? null : { value, coverage: 1, freshness_s: 1, as_of: '2026-01-01T00:00:00Z', stale: false }, alarms_active: 0, tickets_open: 0, ...more,
+    health: value === null ? null : { value, coverage: 1, freshness_s: 1, as_of: '2026-01-01T00:00:00Z', stale: false }, rolled_up: alone(value), alarms_active: 0, tickets_open: 0, ...more,
   });
   const all = [asset('1', 'P-10', 95), asset('2', 'P-2', 30), asset('3', 'P-1', null), asset('4', 'Fan 1', 60, { class: { id: 'c2', name: 'Fan' }, criticality: 'critical' })];
   const none = { site: '', klass: '', health: '', q: '', sort: 'health' };
 
   it('puts the worst first and the unknown last', () => {
     expect(pick(all, none).map((a) => a.id)).toEqual(['2', '4', '1', '3']);
+  });
+
+  it('ranks and filters by health with parts, the part before the machine that it makes so', () => {
+    const machine = asset('5', 'A-1', 92, { rolled_up: { ...alone(30), by_part: true, parts: 1, parts_fresh: 1 } });
+    const grouping = asset('6', 'A-0', null, { rolled_up: { ...alone(30), by_part: true, parts: 1, parts_fresh: 1 } });
+    expect(pick([machine, grouping, ...all], none).map((a) => a.id)).toEqual(['2', '6', '5', '4', '1', '3']);
+    expect(pick([machine, grouping, ...all], { ...none, health: 'poor' }).map((a) => a.id)).toEqual(['2', '6', '5']);
   });
 
   it('sorts names as people count', () => {

@@ -95,6 +95,8 @@ pub enum AssetSort {
     Name,
     /// Worst first; those that were never assessed come last.
     Health,
+    /// The same with their parts.
+    RolledUp,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -106,11 +108,14 @@ pub struct AssetFilter {
     pub text: Option<String>,
     pub status: Option<AssetStatus>,
     pub health_below: Option<f64>,
+    /// What [`Self::rolled_up_below`] and [`AssetSort::RolledUp`] compare: health with parts of the assets that have one.
+    pub rolled_up: Vec<(AssetId, f64)>,
+    pub rolled_up_below: Option<f64>,
     pub sort: AssetSort,
 }
 
 macro_rules! asset_query {
-    ($which:literal, $sort_key:literal, $filter:literal) => {
+    ($which:literal, $joined:literal, $sort_key:literal, $filter:literal) => {
         concat!(
             "SELECT * FROM (SELECT a.*, c.name AS class_name, s.name AS site_name, s.time_zone, r.name AS area_name,
                 h.health, h.coverage, h.freshness_s, h.window_end AS as_of, h.factors, h.p_fail,
@@ -125,7 +130,9 @@ macro_rules! asset_query {
              FROM asset a JOIN asset_class c ON c.id = a.class_id JOIN site s ON s.id = a.site_id
              LEFT JOIN area r ON r.id = a.area_id LEFT JOIN latest_assessments(",
             $which,
-            ") h ON h.asset_id = a.id) v WHERE ",
+            ") h ON h.asset_id = a.id ",
+            $joined,
+            ") v WHERE ",
             $filter
         )
     };
@@ -135,6 +142,8 @@ macro_rules! asset_list {
     ($sort_key:literal) => {
         asset_query!(
             "NULL",
+            "LEFT JOIN unnest($9::uuid[], $10::float8[]) u (asset_id, rolled_up) ON u.asset_id = a.id
+             WHERE $11::float8 IS NULL OR u.rolled_up < $11",
             $sort_key,
             "($1::uuid IS NULL OR site_id = $1) AND ($2::text IS NULL OR class_name = $2)
              AND ($3::text IS NULL OR concat_ws(' ', name, serial_number, external_ref) ILIKE $3)
@@ -159,7 +168,9 @@ pub async fn assets(
     let query = match filter.sort {
         AssetSort::Name => asset_list!("lower(a.name)"),
         AssetSort::Health => asset_list!("to_char(coalesce(h.health, 999), 'FM000.000000')"),
+        AssetSort::RolledUp => asset_list!("to_char(coalesce(u.rolled_up, 999), 'FM000.000000')"),
     };
+    let (rolled_up, values): (Vec<AssetId>, Vec<f64>) = filter.rolled_up.iter().copied().unzip();
     sqlx::query_as(query)
         .bind(filter.site)
         .bind(filter.class.as_deref())
@@ -169,6 +180,9 @@ pub async fn assets(
         .bind(after.map(|(key, _)| key))
         .bind(after.map(|(_, id)| id))
         .bind(limit)
+        .bind(rolled_up)
+        .bind(values)
+        .bind(filter.rolled_up_below)
         .fetch_all(connection)
         .await
 }
@@ -182,7 +196,7 @@ fn contains(text: &str) -> String {
 /// # Errors
 /// When the database does.
 pub async fn asset(connection: &mut PgConnection, id: AssetId) -> Result<Option<AssetRow>, sqlx::Error> {
-    sqlx::query_as(asset_query!("ARRAY[$1::uuid]", "''", "id = $1"))
+    sqlx::query_as(asset_query!("ARRAY[$1::uuid]", "", "''", "id = $1"))
         .bind(id)
         .fetch_optional(connection)
         .await

@@ -2,15 +2,11 @@
 
 use sqlx::PgConnection;
 
-use crate::asset::HealthGrade;
 use crate::time::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Counts {
     pub assets: i64,
-    pub assets_healthy: i64,
-    pub assets_watch: i64,
-    pub assets_poor: i64,
     pub alarms_active: i64,
     pub alarms_unacked: i64,
     pub cases_open: i64,
@@ -19,20 +15,13 @@ pub struct Counts {
     pub plans_due: i64,
 }
 
-/// Counts what is in service and what waits for somebody. Assets without an assessment are in
-/// `assets` only.
+/// Counts what is in service and what waits for somebody. How healthy they are: [`super::health_tree`].
 ///
 /// # Errors
 /// When the database does.
 pub async fn counts(connection: &mut PgConnection) -> Result<Counts, sqlx::Error> {
     sqlx::query_as(
-        "WITH health AS (
-             SELECT l.health FROM latest_assessments(NULL) l JOIN asset a ON a.id = l.asset_id
-             WHERE a.status NOT IN ('in_storage', 'disposed'))
-         SELECT (SELECT count(*) FROM asset WHERE status NOT IN ('in_storage', 'disposed')) AS assets,
-                (SELECT count(*) FROM health WHERE health >= $1) AS assets_healthy,
-                (SELECT count(*) FROM health WHERE health < $1 AND health >= $2) AS assets_watch,
-                (SELECT count(*) FROM health WHERE health < $2) AS assets_poor,
+        "SELECT (SELECT count(*) FROM asset WHERE status NOT IN ('in_storage', 'disposed')) AS assets,
                 (SELECT count(*) FROM alarm WHERE condition IN ('active', 'clearing')) AS alarms_active,
                 (SELECT count(*) FROM alarm
                  WHERE active_at IS NOT NULL AND acked_at IS NULL AND closed_at IS NULL) AS alarms_unacked,
@@ -41,8 +30,6 @@ pub async fn counts(connection: &mut PgConnection) -> Result<Counts, sqlx::Error
                 (SELECT count(*) FROM prediction WHERE status IN ('new', 'in_review', 'snoozed')) AS predictions_open,
                 (SELECT count(*) FROM plan_occurrence WHERE status IN ('due', 'ticketed')) AS plans_due",
     )
-    .bind(HealthGrade::HEALTHY_FROM)
-    .bind(HealthGrade::WATCH_FROM)
     .fetch_one(connection)
     .await
 }
