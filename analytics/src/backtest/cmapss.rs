@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use ndarray::Array2;
 use serde_json::{Value, json};
 
-use super::conformal::Conformal;
+use super::conformal::{Conformal, NEAR, held};
 use super::metrics::{phm08_total, rmse};
 use super::regimes::{Regimes, Scaler};
 use super::settings::{mean_prediction, regressor};
@@ -200,7 +200,8 @@ pub fn run(data: &Path, test_data: Option<&Path>, subset: Option<&str>) -> Resul
     let folds = FOLDS.min(train.len());
     let cross = cross_fit(&params, &features, training, &engines, folds, usize::MAX)?;
     let held_out: Vec<f64> = cross.predictions.iter().map(|p| p.clamp(0.0, CAP)).collect();
-    let conformal = Conformal::new(&held_out, &labels, 0.05);
+    let conformal = Conformal::new(&held_out, &labels, &engines, NEAR);
+    let cross_validated = held(&held_out, &labels, &engines, &cross.folds, CAP);
     let calibrate_s = started.elapsed().as_secs_f64() - train_s;
 
     let last: Vec<Vec<f64>> = test
@@ -219,7 +220,7 @@ pub fn run(data: &Path, test_data: Option<&Path>, subset: Option<&str>) -> Resul
     let (mut inside, mut width) = (0.0, 0.0);
     let mut detail = Vec::with_capacity(predicted.len());
     for (p, t) in predicted.iter().zip(&capped) {
-        let [low, _, high] = conformal.band(*p, CAP).unwrap_or([0.0, *p, CAP]);
+        let (low, high) = conformal.interval80(*p, CAP).unwrap_or((0.0, CAP));
         detail.push([*t, *p, low, high]);
         inside += f64::from(u8::from(low <= *t && *t <= high));
         width += high - low;
@@ -237,6 +238,8 @@ pub fn run(data: &Path, test_data: Option<&Path>, subset: Option<&str>) -> Resul
         "train_s": train_s,
         "calibrate_s": calibrate_s,
         "cross_validated_rmse": rmse(&held_out, &labels),
+        "cross_validated_coverage80": cross_validated.coverage80,
+        "cross_validated_width80": cross_validated.width80,
         "cap": CAP,
         "regimes": preparation.regimes.len(),
         "engines_train": train.len(),

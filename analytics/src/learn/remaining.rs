@@ -4,6 +4,8 @@
 //! nothing that could tell one life from a longer one, and a model that must guess there learns to
 //! guess. The interval is drawn from what the model got wrong on machines it had not seen, at predictions
 //! like this one ([`Conformal`]), and an end that reaches the cap is open: "more than", not a number.
+//! An interval with an open end holds 80 % from p20 on, not from p10: p10 stays what it is, the time by which one in ten
+//! has failed, for deadlines.
 //!
 //! `label` says which rows can be learned from, [`candidate()`] chooses the cap, backtests and compares with what stands.
 
@@ -17,11 +19,10 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{Beta, ContinuousCDF};
 
 use super::{Layout, Named};
-use crate::backtest::conformal::Conformal;
+use crate::backtest::conformal::{Conformal, Outcomes};
 use crate::boost::Booster;
 use crate::prognosis::HORIZONS_H;
 use crate::reliability::Estimate;
-use crate::stats;
 
 pub use candidate::{Candidate, LEAST_MACHINES, LEAST_RUNS, NoCandidate, candidate};
 
@@ -63,6 +64,8 @@ impl Artifact for RemainingModel {
 pub struct Left {
     /// `p50_h` at the cap: more than the cap is left, nobody knows how much. `p90_h = None`: the same of the far end.
     pub rul: RemainingLife,
+    /// Where the interval that holds 80 % begins: p10, or p20 where its far end is open.
+    pub low80_h: f64,
     pub cap_h: f64,
     pub runs: usize,
     /// Horizon in hours and the share of machines like it that failed within, with its 80 % interval.
@@ -101,13 +104,14 @@ impl RemainingModel {
             ));
         }
         let predicted = self.booster.predict_row(&x).clamp(0.0, self.cap_h);
-        let outcomes = stats::sorted(self.errors.outcomes(predicted, self.cap_h));
-        let at = |q: f64| stats::quantile(&outcomes, q);
-        let p90 = at(0.9);
+        let outcomes = self.errors.outcomes(predicted, self.cap_h);
+        let Some((low80_h, high80_h)) = outcomes.interval80() else {
+            return Err("the class's model of remaining life has no held-out errors to draw an interval from: train it again".to_owned());
+        };
         let rul = RemainingLife {
-            p10_h: at(0.1),
-            p50_h: at(0.5),
-            p90_h: (p90 < self.cap_h).then_some(p90),
+            p10_h: outcomes.quantile(0.1),
+            p50_h: outcomes.quantile(0.5),
+            p90_h: (!outcomes.open()).then_some(high80_h),
         };
         let because = if rul.p50_h < WORTH_EXPLAINING * self.cap_h {
             self.shortened_by(&x)
@@ -116,6 +120,7 @@ impl RemainingModel {
         };
         Ok(Left {
             rul,
+            low80_h,
             cap_h: self.cap_h,
             runs: self.runs,
             within: HORIZONS_H
@@ -127,9 +132,8 @@ impl RemainingModel {
     }
 
     /// Share of the outcomes that a machine failed with within `hours`; of those at the cap nobody knows.
-    fn share_within(&self, outcomes: &[f64], hours: f64) -> Estimate {
-        let failed = outcomes.partition_point(|left| *left <= hours && *left < self.cap_h) as f64;
-        let value = failed / (outcomes.len() as f64).max(1.0);
+    fn share_within(&self, outcomes: &Outcomes, hours: f64) -> Estimate {
+        let value = outcomes.failed_within(hours);
         // Rows of one run are one observation.
         let n = (outcomes.len().min(self.runs) as f64).max(1.0);
         let k = value * n;

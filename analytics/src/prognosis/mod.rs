@@ -238,9 +238,13 @@ pub fn prognose(
 fn life_reason(rul: RemainingLife, by_runs: Option<&Left>) -> Reason {
     let urgency = (720.0 - rul.p50_h).max(0.0) / 720.0;
     let (middle, low) = (duration(rul.p50_h), duration(rul.p10_h));
-    let mut text = match rul.p90_h {
-        Some(p90) => format!("about {middle} left ({low} to {})", duration(p90)),
-        None => format!("about {middle} left, at least {low}"),
+    let mut text = match (rul.p90_h, by_runs) {
+        (Some(p90), _) => format!("about {middle} left ({low} to {})", duration(p90)),
+        (None, Some(left)) => format!(
+            "about {middle} left, in 80 % of cases at least {}",
+            duration(left.low80_h)
+        ),
+        (None, None) => format!("about {middle} left, at least {low}"),
     };
     if let Some(left) = by_runs {
         let _ = write!(text, ", by {} runs to failure of its class", left.runs);

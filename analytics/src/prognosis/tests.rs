@@ -219,3 +219,37 @@ fn nothing_is_said_to_be_certain() {
         "forty failures allow more: {month:?}"
     );
 }
+
+#[test]
+fn a_life_with_an_open_end_says_what_it_holds() {
+    let open = Left {
+        rul: RemainingLife {
+            p10_h: 48.0,
+            p50_h: 240.0,
+            p90_h: None,
+        },
+        low80_h: 120.0,
+        cap_h: 300.0,
+        runs: 20,
+        within: Vec::new(),
+        because: Vec::new(),
+    };
+    let says = |left: &Left| life_reason(left.rul, Some(left)).text;
+    assert_eq!(
+        says(&open),
+        "about 10 d left, in 80 % of cases at least 5 d, by 20 runs to failure of its class"
+    );
+    let closed = Left {
+        rul: RemainingLife {
+            p90_h: Some(288.0),
+            ..open.rul
+        },
+        low80_h: 48.0,
+        ..open
+    };
+    assert!(
+        says(&closed).starts_with("about 10 d left (48 h to 12 d)"),
+        "{}",
+        says(&closed)
+    );
+}

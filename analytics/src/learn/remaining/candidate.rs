@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::RemainingModel;
 use super::label::{Labelled, ends, label, usual_run_h};
-use crate::backtest::conformal::Conformal;
+use crate::backtest::conformal::{Conformal, NEAR, held};
 use crate::backtest::metrics::rmse;
 use crate::backtest::settings::{PATIENCE, regressor};
 use crate::boost::{Booster, CrossFit, Feature, Params, Training, fit_grouped};
@@ -176,7 +176,7 @@ pub fn candidate(rows: &Rows, champion: Option<&RemainingModel>) -> Result<Candi
         model: RemainingModel {
             layout: rows.layout.clone(),
             booster: found.booster,
-            errors: Conformal::new(&found.held_out, left, 0.05).thinned(KEPT_ERRORS),
+            errors: Conformal::new(&found.held_out, left, &found.groups, NEAR).thinned(KEPT_ERRORS),
             cap_h,
             runs: found.labelled.runs,
             machines: found.labelled.machines,
@@ -191,25 +191,13 @@ pub fn candidate(rows: &Rows, champion: Option<&RemainingModel>) -> Result<Candi
 fn judge(fit: &Fit) -> Map<String, Value> {
     let Labelled { cap_h, ref left, .. } = fit.labelled;
     let n = left.len() as f64;
-    let (mut inside, mut below, mut above, mut width) = (0.0, 0.0, 0.0, 0.0);
-    for fold in 0..fit.cross.models.len() {
-        let of = |held: bool| (0..left.len()).filter(move |i| (fit.cross.folds[*i] == fold) == held);
-        let others = |values: &[f64]| of(false).map(|i| values[i]).collect::<Vec<_>>();
-        let errors = Conformal::new(&others(&fit.held_out), &others(left), 0.05);
-        for i in of(true) {
-            let [low, _, high] = errors.band(fit.held_out[i], cap_h).unwrap_or([0.0, 0.0, cap_h]);
-            let one = |yes: bool| f64::from(u8::from(yes));
-            inside += one(low <= left[i] && left[i] <= high);
-            below += one(left[i] < low);
-            above += one(left[i] > high);
-            width += high - low;
-        }
-    }
+    let held = held(&fit.held_out, left, &fit.groups, &fit.cross.folds, cap_h);
     let errors: f64 = fit.held_out.iter().zip(left).map(|(p, l)| (p - l).abs()).sum();
     let figures = json!({
         "runs": fit.labelled.runs, "machines": fit.labelled.machines, "cap_h": cap_h,
         "rmse_h": fit.error(), "rmse_of_constant_h": of_constant(left), "mean_error_h": errors / n,
-        "coverage80": inside / n, "width80_h": width / n, "shorter_than_p10": below / n, "longer_than_p90": above / n,
+        "coverage80": held.coverage80, "width80_h": held.width80,
+        "shorter_than_p10": held.below_p10, "longer_than_p90": held.above_p90,
         "rounds": fit.cross.rounds,
     });
     match figures {
