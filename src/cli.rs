@@ -221,7 +221,7 @@ impl Cli {
                     fast,
                     wait: std::time::Duration::from_secs(wait),
                 };
-                runtime.block_on(demo::story::tell(&options, &mut std::io::stdout()))?;
+                runtime.block_on(demo::story::tell(&options, &mut crate::out::Stdout))?;
             }
             Command::Backtest {
                 name,

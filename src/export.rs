@@ -74,7 +74,7 @@ pub async fn run(args: Args, url: &str) -> anyhow::Result<ExitCode> {
         Some(path) => Box::new(BufWriter::new(
             File::create(path).with_context(|| path.display().to_string())?,
         )),
-        None => Box::new(std::io::stdout().lock()),
+        None => Box::new(crate::out::Stdout),
     };
     let mut tx = connection.begin().await?;
     act_for(&mut tx, tenant).await?;

@@ -1,5 +1,16 @@
 //! `forewarn`: command line and composition. What it composes lives in the crates.
 
+// In place of the standard ones, for all modules below: those panic where nobody reads any more.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::out::print(format_args!($($text)*)) };
+}
+macro_rules! println {
+    ($($text:tt)*) => { $crate::out::print(format_args!("{}\n", format_args!($($text)*))) };
+}
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::out::progress(format_args!("{}\n", format_args!($($text)*))) };
+}
+
 mod bench;
 mod bench_query;
 mod chaos;
@@ -14,6 +25,7 @@ mod import;
 mod learn;
 mod ledger;
 mod mapping;
+mod out;
 mod reliability;
 mod serve;
 mod status;
@@ -24,12 +36,5 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    match cli.run() {
-        Ok(code) => code,
-        Err(error) => {
-            // One place where a command's error becomes text: the chain, outermost first.
-            eprintln!("forewarn: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    out::run(|| cli.run())
 }

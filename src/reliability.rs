@@ -5,18 +5,18 @@ use std::process::ExitCode;
 
 use analytics::reliability::Life;
 use analytics::reliability::replacement::Costs;
-use analytics::report::{self, Lives};
+use analytics::report::{self, Lived, Lives};
 use anyhow::Context;
 use models::db::assessment as db;
 use models::db::{Role, connect};
 use models::time::Timestamp;
-use serde_json::Value;
 
 use crate::config::Config;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// CSV with the columns age and status (failed, suspended), and if wanted age_to and system.
+    /// CSV with the columns age and status (failed, suspended); if wanted age_to (failed between two ages), system
+    /// (recurring failures of repaired systems), group, cause (of a failure), repair_h (hours the repair took).
     #[arg(
         long,
         value_name = "FILE",
@@ -30,6 +30,15 @@ pub struct Args {
     /// Tenant of the class, where several have one of this name.
     #[arg(long, requires = "class")]
     tenant: Option<String>,
+    /// Further columns of the file, numbers each: what do they do to the life (Cox, Weibull AFT)?
+    #[arg(
+        long,
+        value_name = "COLUMN,…",
+        value_delimiter = ',',
+        conflicts_with = "class"
+    )]
+    covariates: Vec<String>,
+    /// Of bounds, and of the tests whether failures come faster.
     #[arg(long, default_value_t = 0.9)]
     confidence: f64,
     /// Shape to assume where failures are too few to fit one.
@@ -61,7 +70,7 @@ pub async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode> {
     );
     let mut shape = args.shape;
     let lives = match (&args.file, &args.class) {
-        (Some(file), _) => report::read(file)?,
+        (Some(file), _) => report::read(file, &args.covariates)?,
         (None, Some(class)) => {
             let (lives, of_class) =
                 of_class(class, args.tenant.as_deref(), &config.database.address()?).await?;
@@ -81,9 +90,9 @@ pub async fn run(args: Args, config: &Config) -> anyhow::Result<ExitCode> {
     };
     let found = report::report(&lives, &how, args.svg.as_deref())?;
     if args.json {
-        println!("{found}");
+        println!("{}", serde_json::to_string(&found)?);
     } else {
-        text(&found, &how.unit);
+        print!("{}", found.text());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -107,91 +116,24 @@ async fn of_class(name: &str, tenant: Option<&str>, url: &str) -> anyhow::Result
         );
     }
     let lives = db::class_lives(&mut connection, class.class_id, Timestamp::now()).await?;
+    drop(connection);
+    pool.close().await;
     let lives = lives
         .into_iter()
         .filter(|(age, _)| *age > 0.0)
         .map(|(age, failed)| {
-            if failed {
+            Lived::from(if failed {
                 Life::Failed(age)
             } else {
                 Life::Suspended(age)
-            }
+            })
         })
         .collect();
-    drop(connection);
-    pool.close().await;
     Ok((
         Lives {
             lives,
-            systems: Vec::new(),
+            ..Lives::default()
         },
         class.weibull_shape,
     ))
-}
-
-fn text(found: &Value, unit: &str) {
-    let number = |value: &Value| {
-        value
-            .as_f64()
-            .map_or_else(|| "open".to_owned(), |v| format!("{v:.4}"))
-    };
-    println!("{}", found["basis"].as_str().unwrap_or_default());
-    let weibull = &found["weibull"];
-    if weibull["shape"].is_number() {
-        let bounds = |name: &str| {
-            format!(
-                "{} to {}",
-                number(&weibull[name]["low"]),
-                number(&weibull[name]["high"])
-            )
-        };
-        println!(
-            "shape  {} ({})",
-            number(&weibull["shape"]),
-            bounds("shape_bounds")
-        );
-        println!(
-            "scale  {} {unit} ({})",
-            number(&weibull["scale"]),
-            bounds("scale_bounds")
-        );
-        println!(
-            "B10    {} {unit} ({})",
-            number(&weibull["b10"]),
-            bounds("b10_bounds")
-        );
-    } else {
-        println!("shape  {} assumed", number(&weibull["assumed_shape"]));
-        println!(
-            "scale  {} {unit} (at least {}, at most {})",
-            number(&weibull["scale"]),
-            number(&weibull["scale_at_least"]),
-            number(&weibull["scale_at_most"])
-        );
-        if let Some(why) = weibull["why"].as_str() {
-            println!("       {why}");
-        }
-    }
-    let mtbf = &found["mtbf"];
-    println!(
-        "MTBF   {} {unit} ({} to {})",
-        number(&mtbf["value"]),
-        number(&mtbf["low"]),
-        number(&mtbf["high"])
-    );
-    let replacement = &found["replacement"];
-    if replacement.is_object() {
-        match replacement["best"]["policy"]["age"].as_f64() {
-            Some(age) => println!(
-                "replace at {age:.1} {unit}, cost {} per {unit}",
-                number(&replacement["best"]["cost_rate"])
-            ),
-            None => println!(
-                "run to failure: {}",
-                replacement["text"]
-                    .as_str()
-                    .unwrap_or("planned replacement costs more")
-            ),
-        }
-    }
 }

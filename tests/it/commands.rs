@@ -177,3 +177,31 @@ async fn an_agent_is_configured_from_here() {
     agent.stop();
     stack.stop().await;
 }
+
+/// `forewarn … | head`: whoever stops reading ends the command, and nothing is said about it.
+#[test]
+fn a_closed_pipe_ends_a_command_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    let lives = folder.path().join("lives.csv");
+    std::fs::write(
+        &lives,
+        "age,status\n400,failed\n700,failed\n900,failed\n2000,suspended\n",
+    )
+    .unwrap();
+    let of_lives = ["reliability", "--file", lives.to_str().unwrap()];
+    for arguments in [&of_lives[..], &["config", "check"]] {
+        let run = |output: std::process::Stdio| {
+            let mut command = forewarn();
+            command
+                .args(arguments)
+                .env("DATABASE_URL", "postgres://nobody@127.0.0.1/none");
+            command.stdout(output).output().unwrap()
+        };
+        assert_eq!(run(std::process::Stdio::piped()).status.code(), Some(0));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = run(writer.into());
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!((said.as_ref(), ended.status.code()), ("", Some(141)));
+    }
+}

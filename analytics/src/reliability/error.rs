@@ -13,7 +13,7 @@ pub enum ReliabilityError {
     },
     #[error("no failure was observed, so the life cannot be fitted; only a lower bound can be given")]
     NoFailures,
-    #[error("{found} failures are too few, {needed} are needed")]
+    #[error("{found} {} too few, {needed} are needed", failures_are(*.found))]
     TooFewFailures { found: usize, needed: usize },
     #[error(
         "the failures carry no spread (one age, nothing survived beyond it), so the shape has no estimate"
@@ -31,6 +31,8 @@ pub enum ReliabilityError {
         "the likelihood rises without end as the failure-free time nears the first failure; use two parameters"
     )]
     NoFailureFreeTime,
+    #[error("the groups can't be compared: while one of them failed no other was under observation")]
+    NotComparable,
     #[error("{what} must be {rule}, not {value}")]
     InvalidParameter {
         what: &'static str,
@@ -40,6 +42,10 @@ pub enum ReliabilityError {
 }
 
 pub type Result<T> = std::result::Result<T, ReliabilityError>;
+
+fn failures_are(found: usize) -> &'static str {
+    if found == 1 { "failure is" } else { "failures are" }
+}
 
 /// Refuses a parameter that is not a finite number above zero.
 pub(crate) fn positive(what: &'static str, value: f64) -> Result<()> {

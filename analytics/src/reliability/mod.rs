@@ -22,4 +22,4 @@ pub mod weibull3;
 pub use error::{ReliabilityError, Result};
 pub use life::Life;
 pub use weibayes::{DEFAULT_SHAPE, Estimate, LifeModel, fit_life};
-pub use weibull::{Interval, Weibull, WeibullFit};
+pub use weibull::{Interval, LikelihoodBounds, Weibull, WeibullFit};

@@ -3,11 +3,18 @@
 //! Both search on standardised columns. A coefficient that runs away means that a column separates those that fail
 //! early from the rest; no finite estimate exists then, and the error names the column instead of a number.
 
+mod accelerated;
+mod hazards;
+
 use serde::{Deserialize, Serialize};
 
 use super::error::{ReliabilityError, Result};
 use super::matrix::{cholesky, inverse, solve};
-use super::survival::{Exit, concordance};
+use super::numeric::{chi2_tail, normal_cdf};
+use super::weibull::{Interval, two_sided};
+
+pub use self::accelerated::weibull_aft;
+pub use self::hazards::cox;
 
 /// How failures at the same age share the risk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +32,21 @@ pub struct Coefficient {
     pub standard_error: f64,
 }
 
+impl Coefficient {
+    pub fn bounds(&self, confidence: f64) -> Result<Interval> {
+        let half = two_sided(confidence)? * self.standard_error;
+        Ok(Interval {
+            low: self.value - half,
+            high: self.value + half,
+        })
+    }
+
+    /// Probability of a value as far from zero without any effect.
+    pub fn p_value(&self) -> f64 {
+        2.0 * normal_cdf(-(self.value / self.standard_error).abs())
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CoxFit {
     /// Effect on the log hazard per unit of the column.
@@ -32,6 +54,14 @@ pub struct CoxFit {
     pub log_likelihood: f64,
     pub log_likelihood_null: f64,
     pub concordance: Option<f64>,
+}
+
+impl CoxFit {
+    /// Likelihood-ratio test of all columns together.
+    pub fn p_value(&self) -> f64 {
+        let twice = 2.0 * (self.log_likelihood - self.log_likelihood_null);
+        chi2_tail(twice.max(0.0), self.coefficients.len() as f64)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,10 +119,22 @@ impl Columns {
                 what: format!("{} and the constant", names[j]),
             });
         }
-        let rows = x
+        let rows: Vec<Vec<f64>> = x
             .iter()
             .map(|r| (0..p).map(|j| (r[j] - mean[j]) / sd[j]).collect())
             .collect();
+        let correlation: Vec<Vec<f64>> = (0..p)
+            .map(|j| {
+                (0..p)
+                    .map(|k| rows.iter().map(|r| r[j] * r[k]).sum::<f64>() / n)
+                    .collect()
+            })
+            .collect();
+        if let Err(row) = cholesky(&correlation) {
+            return Err(ReliabilityError::Collinear {
+                what: format!("{} and others", names[row]),
+            });
+        }
         Ok(Self {
             names: names.iter().map(|n| (*n).to_owned()).collect(),
             rows,
@@ -105,10 +147,12 @@ impl Columns {
 /// Value, gradient and negative Hessian.
 type Quadratic = (f64, Vec<f64>, Vec<Vec<f64>>);
 
-/// Newton with step halving; returns the point, the value and the covariance.
+/// Newton with step halving; returns the point, the value and the covariance. Where the function curves upwards, as a
+/// likelihood may far from its top, the step is shortened until it leads uphill.
 fn ascend(
     names: &[String],
     start: Vec<f64>,
+    concave: bool,
     f: impl Fn(&[f64]) -> Quadratic,
 ) -> Result<(Vec<f64>, f64, Vec<Vec<f64>>)> {
     let mut x = start;
@@ -119,9 +163,9 @@ fn ascend(
                 .position(|b| b.abs() > RUNAWAY)
                 .filter(|j| *j < names.len())
         };
-        let factor = match cholesky(&info) {
-            Ok(factor) => factor,
-            Err(row) if step == 0 => {
+        let (factor, damped) = match (cholesky(&info), concave) {
+            (Ok(factor), _) => (factor, false),
+            (Err(row), true) if step == 0 => {
                 let what = names
                     .get(row)
                     .map_or_else(|| "the constant".to_owned(), Clone::clone);
@@ -129,12 +173,13 @@ fn ascend(
                     what: format!("{what} and others"),
                 });
             }
-            Err(row) => {
+            (Err(row), true) => {
                 let what = names
                     .get(row)
                     .map_or_else(|| "the shape".to_owned(), Clone::clone);
                 return Err(ReliabilityError::Unbounded { what });
             }
+            (Err(_), false) => (damp(&info, step)?, true),
         };
         if let Some(j) = runaway() {
             return Err(ReliabilityError::Unbounded {
@@ -143,14 +188,15 @@ fn ascend(
         }
         let d = solve(&factor, &g);
         let promised: f64 = d.iter().zip(&g).map(|(a, b)| a * b).sum();
-        if promised.abs() < 1e-11 * (1.0 + value.abs()) {
+        if !damped && promised.abs() < 1e-11 * (1.0 + value.abs()) {
             let covariance = inverse(&factor);
             // So flat a top is one that rises for ever, stopped by the last digit.
             return match (0..names.len()).find(|j| covariance[*j][*j].sqrt() > FLAT) {
                 Some(j) => Err(ReliabilityError::Unbounded {
                     what: names[j].clone(),
                 }),
-                None => Ok((x, value, covariance)),
+                // The step that was found is taken, too: it squares what error is left.
+                None => Ok((x.iter().zip(&d).map(|(x, d)| x + d).collect(), value, covariance)),
             };
         }
         let mut length = 1.0;
@@ -178,118 +224,23 @@ fn ascend(
     })
 }
 
-/// Fits Cox's model.
-///
-/// # Errors
-/// No failures, unusable values, columns that say the same (`Collinear`), a column that separates the lives
-/// (`Unbounded`), or a search that does not end (`NotConverged`).
-pub fn cox(exits: &[Exit], names: &[&str], x: &[Vec<f64>], ties: Ties) -> Result<CoxFit> {
-    let columns = Columns::standardise(names, x, exits.len())?;
-    if exits.iter().all(|e| e.cause == 0) {
-        return Err(ReliabilityError::NoFailures);
+/// Factor of a matrix that is made positive definite by what it takes on its diagonal.
+fn damp(info: &[Vec<f64>], step: usize) -> Result<Vec<Vec<f64>>> {
+    let largest = (0..info.len()).map(|j| info[j][j].abs()).fold(0.0, f64::max);
+    let mut extra = 1e-3 * largest;
+    for _ in 0..12 {
+        let mut raised = info.to_vec();
+        raised.iter_mut().enumerate().for_each(|(j, row)| row[j] += extra);
+        if let Ok(factor) = cholesky(&raised) {
+            return Ok(factor);
+        }
+        extra *= 4.0;
     }
-    // Latest first, so that the set at risk grows.
-    let mut order: Vec<usize> = (0..exits.len()).collect();
-    order.sort_by(|a, b| exits[*b].age.total_cmp(&exits[*a].age));
-    let start = vec![0.0; names.len()];
-    let f = |b: &[f64]| partial_likelihood(exits, &order, &columns.rows, b, ties);
-    let null = f(&start).0;
-    let (b, value, covariance) = ascend(&columns.names, start, f)?;
-    let risk: Vec<f64> = columns
-        .rows
-        .iter()
-        .map(|r| r.iter().zip(&b).map(|(a, b)| a * b).sum())
-        .collect();
-    let coefficients = (0..b.len())
-        .map(|j| Coefficient {
-            name: columns.names[j].clone(),
-            value: b[j] / columns.sd[j],
-            standard_error: covariance[j][j].sqrt() / columns.sd[j],
-        })
-        .collect();
-    Ok(CoxFit {
-        coefficients,
-        log_likelihood: value,
-        log_likelihood_null: null,
-        concordance: concordance(exits, &risk),
+    let reason = "the likelihood has no top within reach".to_owned();
+    Err(ReliabilityError::NotConverged {
+        iterations: step,
+        reason,
     })
-}
-
-/// Sums of w, w x and w x x' over a set of lives.
-#[derive(Clone)]
-struct Moments {
-    w: f64,
-    wx: Vec<f64>,
-    wxx: Vec<Vec<f64>>,
-}
-
-impl Moments {
-    fn new(p: usize) -> Self {
-        Self {
-            w: 0.0,
-            wx: vec![0.0; p],
-            wxx: vec![vec![0.0; p]; p],
-        }
-    }
-
-    fn add(&mut self, w: f64, x: &[f64]) {
-        self.w += w;
-        for j in 0..x.len() {
-            self.wx[j] += w * x[j];
-            for k in 0..=j {
-                self.wxx[j][k] += w * x[j] * x[k];
-            }
-        }
-    }
-}
-
-fn partial_likelihood(
-    exits: &[Exit],
-    order: &[usize],
-    rows: &[Vec<f64>],
-    b: &[f64],
-    ties: Ties,
-) -> Quadratic {
-    let p = b.len();
-    let score = |i: usize| rows[i].iter().zip(b).map(|(x, b)| x * b).sum::<f64>();
-    let (mut value, mut g, mut info) = (0.0, vec![0.0; p], vec![vec![0.0; p]; p]);
-    let mut risk = Moments::new(p);
-    let mut at = 0;
-    while at < order.len() {
-        let age = exits[order[at]].age;
-        let mut tied = Moments::new(p);
-        let mut failed = 0;
-        while at < order.len() && exits[order[at]].age == age {
-            let i = order[at];
-            let w = score(i).exp();
-            risk.add(w, &rows[i]);
-            if exits[i].cause > 0 {
-                failed += 1;
-                tied.add(w, &rows[i]);
-                value += score(i);
-                g.iter_mut().zip(&rows[i]).for_each(|(g, x)| *g += x);
-            }
-            at += 1;
-        }
-        for k in 0..failed {
-            let c = if ties == Ties::Efron {
-                k as f64 / failed as f64
-            } else {
-                0.0
-            };
-            let w = risk.w - c * tied.w;
-            value -= w.ln();
-            let mean: Vec<f64> = (0..p).map(|j| (risk.wx[j] - c * tied.wx[j]) / w).collect();
-            for j in 0..p {
-                g[j] -= mean[j];
-                for m in 0..=j {
-                    info[j][m] += (risk.wxx[j][m] - c * tied.wxx[j][m]) / w - mean[j] * mean[m];
-                }
-            }
-        }
-    }
-    mirror(&mut info);
-    (value, g, info)
 }
 
 fn mirror(a: &mut [Vec<f64>]) {
@@ -299,100 +250,9 @@ fn mirror(a: &mut [Vec<f64>]) {
     }
 }
 
-/// Fits ln(life) = x·b + W/shape with W of the smallest extreme value: a Weibull whose scale depends on covariates.
-///
-/// # Errors
-/// As [`cox`]; also for a failure at age zero.
-pub fn weibull_aft(exits: &[Exit], names: &[&str], x: &[Vec<f64>]) -> Result<WeibullAftFit> {
-    let columns = Columns::standardise(names, x, exits.len())?;
-    let failures = exits.iter().filter(|e| e.cause > 0).count();
-    if failures == 0 {
-        return Err(ReliabilityError::NoFailures);
-    }
-    if let Some(index) = exits.iter().position(|e| !e.age.is_finite() || e.age <= 0.0) {
-        return Err(ReliabilityError::InvalidValue {
-            index,
-            value: exits[index].age,
-            what: "age",
-        });
-    }
-    let p = names.len();
-    let (at_constant, at_shape, size) = (p, p + 1, p + 2);
-    let mean_age = exits.iter().map(|e| e.age).sum::<f64>() / failures as f64;
-    let mut start = vec![0.0; size];
-    start[at_constant] = mean_age.ln();
-    let unit: f64 = start[at_constant];
-    // The constant is searched around its start, so that a large age is not taken for a runaway.
-    start[at_constant] = 0.0;
-    let f = |theta: &[f64]| -> Quadratic {
-        let shape = theta[at_shape].exp();
-        let (mut value, mut g, mut info) = (0.0, vec![0.0; size], vec![vec![0.0; size]; size]);
-        let mut dz = vec![0.0; size];
-        for (exit, row) in exits.iter().zip(&columns.rows) {
-            let y = exit.age.ln();
-            let location: f64 =
-                row.iter().zip(theta).map(|(x, b)| x * b).sum::<f64>() + theta[at_constant] + unit;
-            let z = shape * (y - location);
-            let h = z.exp();
-            let failed = f64::from(u8::from(exit.cause > 0));
-            value += failed * (theta[at_shape] - y + z) - h;
-            for (d, x) in dz.iter_mut().zip(row.iter().chain([&1.0])) {
-                *d = -shape * x;
-            }
-            dz[at_shape] = z;
-            let slope = failed - h;
-            for j in 0..size {
-                g[j] += slope * dz[j];
-                for k in 0..=j {
-                    // z is linear in b and exponential in the log shape.
-                    let curve = if j == at_shape { dz[k] } else { 0.0 };
-                    info[j][k] += h * dz[j] * dz[k] - slope * curve;
-                }
-            }
-            g[at_shape] += failed;
-        }
-        mirror(&mut info);
-        (value, g, info)
-    };
-    let (theta, value, covariance) = ascend(&columns.names, start, f)?;
-    // Back to the columns as given: b/sd, and the constant without the means.
-    let mut coefficients: Vec<Coefficient> = (0..p)
-        .map(|j| Coefficient {
-            name: columns.names[j].clone(),
-            value: theta[j] / columns.sd[j],
-            standard_error: covariance[j][j].sqrt() / columns.sd[j],
-        })
-        .collect();
-    let shift: Vec<f64> = (0..p)
-        .map(|j| -columns.mean[j] / columns.sd[j])
-        .chain([1.0])
-        .collect();
-    let constant: f64 = shift.iter().zip(&theta).map(|(a, b)| a * b).sum();
-    let mut variance = 0.0;
-    for j in 0..=p {
-        for k in 0..=p {
-            variance += shift[j] * shift[k] * covariance[j][k];
-        }
-    }
-    coefficients.push(Coefficient {
-        name: "intercept".to_owned(),
-        value: constant + unit,
-        standard_error: variance.max(0.0).sqrt(),
-    });
-    let log_shape = Coefficient {
-        name: "log_shape".to_owned(),
-        value: theta[at_shape],
-        standard_error: covariance[at_shape][at_shape].sqrt(),
-    };
-    Ok(WeibullAftFit {
-        coefficients,
-        log_shape,
-        log_likelihood: value,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::survival::Exit;
     use super::*;
 
     #[test]
@@ -423,6 +283,25 @@ mod tests {
             weibull_aft(&exits, &["c"], &constant),
             Err(ReliabilityError::Collinear { .. })
         ));
+    }
+
+    /// At the start of the search this likelihood curves upwards, which is no word against the columns.
+    #[test]
+    fn plain_columns_are_fitted_from_far_away() {
+        let lives = 0..40_usize;
+        let load = |i: usize| (i % 5) as f64;
+        let exits: Vec<Exit> = lives
+            .clone()
+            .map(|i| Exit::new(1000.0 - 150.0 * load(i) + 7.0 * (i * 13 % 40) as f64, true))
+            .collect();
+        let x: Vec<Vec<f64>> = lives.map(|i| vec![load(i), (i % 3) as f64]).collect();
+        let fit = weibull_aft(&exits, &["load", "shift"], &x).unwrap();
+        let effect = &fit.coefficients[0];
+        assert!(
+            (-0.25..-0.15).contains(&effect.value) && effect.p_value() < 1e-6,
+            "{fit:?}"
+        );
+        assert!(fit.log_shape.value.exp() > 4.0, "{fit:?}");
     }
 
     #[test]

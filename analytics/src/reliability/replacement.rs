@@ -107,12 +107,21 @@ pub struct UncertainReplacement {
     pub best: Replacement,
     /// Ages whose cost stays within 5 % of the least: how exact the plan needs to be.
     pub near_optimal: Option<Interval>,
-    /// Interval of the optimal age over the lives that the data allow, where one exists.
-    pub age: Option<Interval>,
+    /// Interval of the optimal age over the lives that the data allow, where one exists. It has no upper end where
+    /// running to failure belongs to it.
+    pub age: Option<AgeInterval>,
     /// Share of those lives for which running to failure is cheapest.
     pub run_to_failure_share: f64,
     /// The interval of the shape includes 1: wear-out is not shown by the data.
     pub wear_out_in_doubt: bool,
+}
+
+/// Ages between which the optimum lies.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AgeInterval {
+    pub low: f64,
+    /// None: as far as running to failure.
+    pub high: Option<f64>,
 }
 
 const DRAWS: usize = 400;
@@ -141,16 +150,17 @@ pub fn uncertain_replacement(
             beta: fit.distribution.beta * (along * a + across * b).exp(),
             gamma: 0.0,
         };
-        if let Policy::ReplaceAt { age } = optimal_replacement(&life, costs)?.policy {
-            ages.push(age);
-        }
+        // Never to replace is to replace at no age at all.
+        ages.push(optimal_replacement(&life, costs)?.age().unwrap_or(f64::INFINITY));
     }
     ages.sort_by(f64::total_cmp);
-    let run_to_failure_share = 1.0 - ages.len() as f64 / DRAWS as f64;
-    let at = |q: f64| ages[((ages.len() - 1) as f64 * q).round() as usize];
+    let waiting = ages.iter().filter(|age| age.is_infinite()).count();
+    let run_to_failure_share = waiting as f64 / DRAWS as f64;
+    let at =
+        |q: f64| Some(ages[((ages.len() - 1) as f64 * q).round() as usize]).filter(|age| age.is_finite());
     let side = (1.0 - confidence) / 2.0;
-    let age = (!ages.is_empty()).then(|| Interval {
-        low: at(side),
+    let age = at(side).map(|low| AgeInterval {
+        low,
         high: at(1.0 - side),
     });
     Ok(UncertainReplacement {
@@ -246,7 +256,8 @@ mod tests {
         };
         let u = uncertain_replacement(&fit, costs, 0.9).unwrap();
         let age = u.best.age().unwrap();
-        assert!(u.age.unwrap().contains(age) && u.near_optimal.unwrap().contains(age));
+        let ages = u.age.unwrap();
+        assert!(ages.low < age && age < ages.high.unwrap() && u.near_optimal.unwrap().contains(age));
         assert!(!u.wear_out_in_doubt && u.run_to_failure_share == 0.0);
         assert_eq!(u, uncertain_replacement(&fit, costs, 0.9).unwrap());
     }
@@ -265,5 +276,7 @@ mod tests {
         )
         .unwrap();
         assert!(u.wear_out_in_doubt);
+        // Where more than a twentieth of the lives are better run to failure, the interval has no upper end.
+        assert!(u.run_to_failure_share > 0.05 && u.age.is_none_or(|age| age.high.is_none()));
     }
 }

@@ -34,10 +34,10 @@ pub struct SurvivalStep {
     pub failures: usize,
     /// Kaplan-Meier share surviving.
     pub survival: f64,
-    /// Greenwood standard error.
-    pub survival_se: f64,
+    /// Greenwood standard error. None where nobody is left: that all of these failed doesn't say that all of them do.
+    pub survival_se: Option<f64>,
     /// On the log-log scale, so that it stays within [0, 1].
-    pub survival_bounds: Interval,
+    pub survival_bounds: Option<Interval>,
     /// Nelson-Aalen cumulative hazard and its standard error.
     pub cumulative_hazard: f64,
     pub cumulative_hazard_se: f64,
@@ -100,24 +100,16 @@ pub fn kaplan_meier(exits: &[Exit], confidence: f64) -> Result<Vec<SurvivalStep>
         greenwood += d / (n * (n - d));
         hazard += d / n;
         hazard_var += d / (n * n);
-        let survival_bounds = if survival > 0.0 && survival < 1.0 {
+        let left = at_risk > failed;
+        let survival_bounds = left.then(|| {
             let log = f64::ln(survival);
             let spread = (z * f64::sqrt(greenwood) / log.abs()).exp();
             Interval {
                 low: (log * spread).exp(),
                 high: (log / spread).exp(),
             }
-        } else {
-            Interval {
-                low: survival,
-                high: survival,
-            }
-        };
-        let survival_se = if survival > 0.0 {
-            survival * greenwood.sqrt()
-        } else {
-            0.0
-        };
+        });
+        let survival_se = left.then(|| survival * f64::sqrt(greenwood));
         steps.push(SurvivalStep {
             age,
             at_risk,
@@ -130,6 +122,12 @@ pub fn kaplan_meier(exits: &[Exit], confidence: f64) -> Result<Vec<SurvivalStep>
         });
     }
     Ok(steps)
+}
+
+/// Age at which half have failed by a Kaplan-Meier curve; None where more than half survive what was observed.
+pub fn median(steps: &[SurvivalStep]) -> Option<f64> {
+    // A half may come out of the product a last digit above itself.
+    steps.iter().find(|s| s.survival <= 0.5 + 1e-12).map(|s| s.age)
 }
 
 /// Share surviving `age` by a Kaplan-Meier curve.
@@ -161,17 +159,28 @@ pub fn log_rank(groups: &[&[Exit]]) -> Result<Test> {
     let k = groups.len() - 1;
     let mut excess = vec![0.0; k];
     let mut variance = vec![vec![0.0; k]; k];
+    let sorted = |group: &[Exit], failed: bool| {
+        let of = group.iter().filter(|e| !failed || e.cause > 0);
+        let mut ages: Vec<f64> = of.map(|e| e.age).collect();
+        ages.sort_by(f64::total_cmp);
+        ages
+    };
+    let ages: Vec<(Vec<f64>, Vec<f64>)> = groups
+        .iter()
+        .map(|g| (sorted(g, false), sorted(g, true)))
+        .collect();
     for (age, at_risk, failures, _) in table(&all, causes)? {
         let (n, d) = (at_risk as f64, failures.iter().sum::<usize>() as f64);
         if d == 0.0 {
             continue;
         }
-        let risk: Vec<f64> = groups
+        let risk: Vec<f64> = ages
             .iter()
-            .map(|g| g.iter().filter(|e| e.age >= age).count() as f64)
+            .map(|(all, _)| (all.len() - all.partition_point(|a| *a < age)) as f64)
             .collect();
         for i in 0..k {
-            let failed = groups[i].iter().filter(|e| e.age == age && e.cause > 0).count() as f64;
+            let of = &ages[i].1;
+            let failed = (of.partition_point(|a| *a <= age) - of.partition_point(|a| *a < age)) as f64;
             excess[i] += failed - d * risk[i] / n;
             if n > 1.0 {
                 let c = d * (n - d) / (n - 1.0) * risk[i] / n;
@@ -181,7 +190,10 @@ pub fn log_rank(groups: &[&[Exit]]) -> Result<Test> {
             }
         }
     }
-    let factor = cholesky(&variance).map_err(|_| ReliabilityError::NoFailures)?;
+    if all.iter().all(|e| e.cause == 0) {
+        return Err(ReliabilityError::NoFailures);
+    }
+    let factor = cholesky(&variance).map_err(|_| ReliabilityError::NotComparable)?;
     let statistic: f64 = solve(&factor, &excess)
         .iter()
         .zip(&excess)

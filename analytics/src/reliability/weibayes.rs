@@ -3,16 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{Result, confidence_level, positive};
+use super::error::{ReliabilityError, Result, confidence_level, positive};
 use super::life::{Life, check};
 use super::numeric::chi2_quantile;
-use super::weibull::{Interval, Weibull, WeibullFit, fit};
+use super::weibull::{Interval, MIN_FAILURES_FOR_SHAPE, Weibull, WeibullFit, fit};
 
 /// Shape assumed when nothing better is known: mild wear-out.
 pub const DEFAULT_SHAPE: f64 = 2.0;
-
-/// Below this number of failures the shape is assumed rather than fitted.
-pub const MIN_FAILURES_FOR_SHAPE: usize = 3;
 
 /// A life with an assumed shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +31,13 @@ pub fn weibayes(lives: &[Life], beta: f64) -> Result<Weibayes> {
     positive("the shape", beta)?;
     let failures = check(lives)?;
     let exposure: f64 = lives.iter().map(|l| l.age().powf(beta)).sum();
+    if !exposure.is_finite() {
+        return Err(ReliabilityError::InvalidParameter {
+            what: "the shape",
+            rule: "small enough for ages of this size to be raised to it",
+            value: beta,
+        });
+    }
     positive("the observed age", exposure)?;
     let events = if failures == 0 {
         std::f64::consts::LN_2
@@ -164,6 +168,10 @@ impl LifeModel {
                     f.failures, f.suspensions
                 )
             }
+            LifeModel::Weibayes(w) if w.failures >= MIN_FAILURES_FOR_SHAPE => format!(
+                "no shape can be fitted to {} failures and {} suspensions: shape {} assumed, life bounded",
+                w.failures, w.suspensions, w.beta
+            ),
             LifeModel::Weibayes(w) => format!(
                 "too few failures to fit a shape ({} failures, {} suspensions): shape {} assumed, life bounded",
                 w.failures, w.suspensions, w.beta
@@ -204,10 +212,14 @@ mod tests {
     fn failures_of_one_age_fall_back() {
         let model = fit_life(&[Life::Failed(300.0); 5], DEFAULT_SHAPE).unwrap();
         assert!(matches!(model, LifeModel::Weibayes(_)));
+        // Five are not too few: their one age is what is wrong.
+        assert!(model.basis().starts_with("no shape can be fitted to 5 failures"));
     }
 
     #[test]
     fn an_unused_life_has_no_exposure() {
         assert!(weibayes(&[Life::Suspended(0.0)], 2.0).is_err());
+        let huge = weibayes(&[Life::Suspended(1e300)], 2.0).unwrap_err().to_string();
+        assert!(huge.contains("small enough") && !huge.contains("inf"), "{huge}");
     }
 }

@@ -20,14 +20,16 @@ fn cox_weibull_aft_rossi() {
     let exits: Vec<Exit> = rows.iter().map(|r| Exit::new(r[0], r[1] == 1.0)).collect();
     let x: Vec<Vec<f64>> = rows.iter().map(|r| r[2..].to_vec()).collect();
     let computed = &file["computed"];
-    let tolerance = number(&file["tolerance_rel"]);
     let fit = cox(&exits, &columns[2..], &x, Ties::Efron).unwrap();
     for c in &fit.coefficients {
-        close(c.value, &computed["cox_coef"][&c.name], tolerance);
-        close(c.standard_error, &computed["cox_se"][&c.name], tolerance);
+        printed(c.value, &computed["cox_coef"][&c.name]);
+        printed(c.standard_error, &computed["cox_se"][&c.name]);
     }
     printed(fit.log_likelihood, &computed["cox_partial_loglik"]);
     printed(fit.concordance.unwrap(), &computed["concordance"]);
+    // The search behind these coefficients ended where the likelihood is 1e-8 lower than at ours: their last two digits
+    // are those of its end, and the file gives a tolerance for them. The likelihood itself is met in full.
+    let tolerance = number(&file["tolerance_rel"]);
     let fit = weibull_aft(&exits, &columns[2..], &x).unwrap();
     for c in &fit.coefficients {
         let name = if c.name == "intercept" {
@@ -63,15 +65,10 @@ fn cox_gehan() {
         efron.coefficients[0].value,
         &file["published"]["cox_efron_beta_treated"],
     );
-    close(
-        efron.coefficients[0].value,
-        &file["computed"]["cox_efron_beta"],
-        1e-6,
-    );
-    close(
+    printed(efron.coefficients[0].value, &file["computed"]["cox_efron_beta"]);
+    printed(
         efron.coefficients[0].standard_error,
         &file["computed"]["cox_efron_se"],
-        1e-5,
     );
     printed(efron.concordance.unwrap(), &file["computed"]["concordance"]);
     let breslow = cox(&exits, &["treated"], &x, Ties::Breslow).unwrap();
