@@ -53,12 +53,7 @@ impl Machine {
         };
         let mut series = crate::window::Series::empty(channel, self.window.steps);
         for i in 0..self.window.steps {
-            let v = value(i);
-            series.mean[i] = v;
-            series.low[i] = v;
-            series.high[i] = v;
-            series.last[i] = v;
-            series.count[i] = u32::from(v.is_finite());
+            series.mean[i] = value(i);
         }
         self.window.series.push(series);
         self

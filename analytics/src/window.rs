@@ -6,11 +6,15 @@
 //! slowest ordinary channel at least, ten minutes at most, and fine enough that a short history still
 //! has some two hundred steps. It is chosen once, with the baseline, and kept in it.
 
-use models::asset::ChannelKind;
+mod series;
+
 use models::db::assessment::{self as db, AssetChannel};
 use models::id::ChannelId;
 use models::time::Timestamp;
 use sqlx::PgConnection;
+
+pub(crate) use series::Packed;
+pub use series::{Series, Step};
 
 use crate::stats;
 
@@ -20,78 +24,6 @@ pub const MAX_STEPS: i64 = 6000;
 const MOST_RAW: i64 = 50_000;
 /// The usual step, and the longest one chosen for a channel that is faster.
 pub const USUAL_STEP_S: i64 = 600;
-
-/// One channel on the grid, NaN where nothing came.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Series {
-    pub channel: AssetChannel,
-    pub mean: Vec<f64>,
-    pub low: Vec<f64>,
-    pub high: Vec<f64>,
-    pub last: Vec<f64>,
-    pub count: Vec<u32>,
-}
-
-impl Series {
-    pub fn empty(channel: AssetChannel, steps: usize) -> Self {
-        let nothing = vec![f64::NAN; steps];
-        let (low, high, last) = (nothing.clone(), nothing.clone(), nothing.clone());
-        Self {
-            channel,
-            mean: nothing,
-            low,
-            high,
-            last,
-            count: vec![0; steps],
-        }
-    }
-
-    pub fn kind(&self) -> ChannelKind {
-        self.channel.kind
-    }
-
-    pub fn title(&self) -> &str {
-        self.channel.label.as_deref().unwrap_or(&self.channel.name)
-    }
-
-    /// Sums up readings in order of time. Steps before place `stays` are left as they are.
-    pub(crate) fn fill(
-        &mut self,
-        first_step: i64,
-        step_s: i64,
-        stays: usize,
-        ts: &[Timestamp],
-        values: &[f64],
-    ) {
-        for (at, value) in ts.iter().zip(values) {
-            let step = at.micros().div_euclid(step_s * 1_000_000) - first_step;
-            let Some(place) = usize::try_from(step)
-                .ok()
-                .filter(|place| (stays..self.mean.len()).contains(place))
-            else {
-                continue;
-            };
-            let n = &mut self.count[place];
-            let sum = if *n == 0 { 0.0 } else { self.mean[place] };
-            *n += 1;
-            // A sum for now; NaN is never the smaller or the larger one.
-            self.mean[place] = sum + value;
-            self.low[place] = self.low[place].min(*value);
-            self.high[place] = self.high[place].max(*value);
-            self.last[place] = *value;
-        }
-        for (mean, n) in self.mean.iter_mut().zip(&self.count).skip(stays) {
-            if *n > 1 {
-                *mean /= f64::from(*n);
-            }
-        }
-    }
-
-    /// Steps that have a value.
-    pub fn filled(&self) -> usize {
-        self.mean.iter().filter(|value| value.is_finite()).count()
-    }
-}
 
 /// Readings of one asset on a grid.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,10 +84,12 @@ impl Window {
             digest.word(series.channel.id.0.unsigned_abs().into());
             series.mean.iter().for_each(|value| digest.number(*value));
             // One reading a step is its own extreme.
-            for place in (0..series.count.len()).filter(|place| series.count[*place] > 1) {
-                digest.number(series.low[place]);
-                digest.number(series.high[place]);
-                digest.number(series.last[place]);
+            if series.has_many() {
+                for place in (0..series.mean.len()).filter(|place| series.count(*place) > 1) {
+                    digest.number(series.low(place));
+                    digest.number(series.high(place));
+                    digest.number(series.last(place));
+                }
             }
         }
         digest.value()
@@ -167,15 +101,7 @@ impl Window {
         let mut head = self.clone();
         head.steps = steps;
         for series in &mut head.series {
-            for column in [
-                &mut series.mean,
-                &mut series.low,
-                &mut series.high,
-                &mut series.last,
-            ] {
-                column.truncate(steps);
-            }
-            series.count.truncate(steps);
+            series.truncate(steps);
         }
         if steps < self.steps {
             head.end = Timestamp::from_secs((self.first_step + steps as i64) * self.step_s);
@@ -261,12 +187,16 @@ pub async fn load(
             else {
                 continue;
             };
-            series.mean[place] = columns.mean[i];
-            series.low[place] = columns.low[i];
-            series.high[place] = columns.high[i];
-            series.last[place] = columns.last[i];
-            series.count[place] = u32::try_from(columns.n[i]).unwrap_or(u32::MAX);
+            let step = Step {
+                mean: columns.mean[i],
+                low: columns.low[i],
+                high: columns.high[i],
+                last: columns.last[i],
+                n: u32::try_from(columns.n[i]).unwrap_or(u32::MAX),
+            };
+            series.put(place, step);
         }
+        series.settle();
     }
     Ok(window)
 }
@@ -339,16 +269,16 @@ mod tests {
             let (series, place) = (&window.series[0], (step - window.first_step) as usize);
             let here = (
                 series.mean[place],
-                series.low[place],
-                series.high[place],
-                series.last[place],
+                series.low(place),
+                series.high(place),
+                series.last(place),
             );
             assert_eq!(
                 here,
                 (columns.mean[i], columns.low[i], columns.high[i], columns.last[i]),
                 "step {step}"
             );
-            assert_eq!(i64::from(series.count[place]), columns.n[i]);
+            assert_eq!(i64::from(series.count(place)), columns.n[i]);
         }
         drop(connection);
         pool.close().await;

@@ -1,8 +1,7 @@
 //! What a process remembers between passes: windows, baselines, what is known of classes.
 //!
 //! A pass an hour over ten thousand assets would read hundreds of millions of readings again that have
-//! not changed. The window of the last pass is kept instead, as means alone where a step had one
-//! reading, and a pass reads what came since, with the last step. Readings that come late are told by the
+//! not changed. The window of the last pass is kept instead, and a pass reads what came since, with the last step. Readings that come late are told by the
 //! database where their time was over ([`super::late`]); in the hour or so that isn't over yet they are noticed by
 //! counting. A window is read again from where it changed.
 //!
@@ -21,7 +20,7 @@ use parking_lot::Mutex;
 use super::late::{Late, Seen};
 use super::load::{ClassFacts, PASS_STEPS};
 use crate::detect::Baseline;
-use crate::window::{Series, Window};
+use crate::window::{Packed, Series, Window};
 
 /// How long what is known of a class is taken as it was.
 const CLASS_FOR: Duration = Duration::from_secs(60);
@@ -125,7 +124,7 @@ impl Memory {
     }
 }
 
-/// The window of a pass, packed.
+/// The window of a pass.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub step_s: i64,
@@ -134,22 +133,6 @@ pub(super) struct Kept {
     /// What was known of changes before its readings were read.
     pub seen: Seen,
     series: Vec<Packed>,
-}
-
-#[derive(Debug)]
-struct Packed {
-    channel: ChannelId,
-    mean: Box<[f64]>,
-    /// Where a step had more than one reading.
-    rest: Option<Box<Rest>>,
-}
-
-#[derive(Debug)]
-struct Rest {
-    low: Box<[f64]>,
-    high: Box<[f64]>,
-    last: Box<[f64]>,
-    count: Box<[u32]>,
 }
 
 /// A reading that came since a window was kept.
@@ -192,42 +175,22 @@ impl Tail {
 
 impl Kept {
     pub fn pack(window: &Window, newest: &[(ChannelId, Timestamp)], seen: Seen) -> Self {
-        let series = window
-            .series
-            .iter()
-            .map(|series| Packed {
-                channel: series.channel.id,
-                mean: series.mean.as_slice().into(),
-                rest: series.count.iter().any(|n| *n > 1).then(|| {
-                    Box::new(Rest {
-                        low: series.low.as_slice().into(),
-                        high: series.high.as_slice().into(),
-                        last: series.last.as_slice().into(),
-                        count: series.count.as_slice().into(),
-                    })
-                }),
-            })
-            .collect();
         Self {
             step_s: window.step_s,
             first_step: window.first_step,
             newest: newest.to_vec(),
             seen,
-            series,
+            series: window.series.iter().map(Series::pack).collect(),
         }
     }
 
     fn bytes(&self) -> usize {
-        let steps = self.series.first().map_or(0, |series| series.mean.len());
-        let series = self.series.iter().map(|series| {
-            let each = if series.rest.is_some() { 36 } else { 8 };
-            steps * each + 96
-        });
+        let series = self.series.iter().map(Packed::bytes);
         series.sum::<usize>() + 16 * self.newest.len() + 200
     }
 
     fn steps(&self) -> i64 {
-        self.series.first().map_or(0, |series| series.mean.len() as i64)
+        self.series.first().map_or(0, |series| series.steps() as i64)
     }
 
     pub fn start(&self) -> Timestamp {
@@ -270,16 +233,7 @@ impl Kept {
         let places = place(from)..place(to);
         self.series
             .iter()
-            .map(|series| {
-                let n = match &series.rest {
-                    Some(rest) => rest.count[places.clone()].iter().map(|n| i64::from(*n)).sum(),
-                    None => {
-                        let mean = &series.mean[places.clone()];
-                        mean.iter().filter(|v| v.is_finite()).count() as i64
-                    }
-                };
-                (series.channel, n)
-            })
+            .map(|series| (series.channel, series.count(places.clone())))
             .filter(|(_, n)| *n > 0)
             .collect()
     }
@@ -326,27 +280,10 @@ impl Kept {
         let series = channels
             .into_iter()
             .zip(&self.series)
-            .map(|(channel, packed)| {
+            .map(|(channel, older)| {
                 let rows = tail.of(channel.id);
                 let mut series = Series::empty(channel, steps);
-                let old = moved..moved + stays;
-                series.mean[..stays].copy_from_slice(&packed.mean[old.clone()]);
-                match &packed.rest {
-                    Some(rest) => {
-                        series.low[..stays].copy_from_slice(&rest.low[old.clone()]);
-                        series.high[..stays].copy_from_slice(&rest.high[old.clone()]);
-                        series.last[..stays].copy_from_slice(&rest.last[old.clone()]);
-                        series.count[..stays].copy_from_slice(&rest.count[old]);
-                    }
-                    None => {
-                        for column in [&mut series.low, &mut series.high, &mut series.last] {
-                            column[..stays].copy_from_slice(&packed.mean[old.clone()]);
-                        }
-                        for (count, mean) in series.count.iter_mut().zip(&packed.mean[old]) {
-                            *count = u32::from(mean.is_finite());
-                        }
-                    }
-                }
+                series.take_over(older, moved, stays);
                 let new = |row: &&Read| row.good && row.ts.micros().div_euclid(step_us) >= tail_step;
                 let (ts, values): (Vec<Timestamp>, Vec<f64>) =
                     rows.iter().filter(new).map(|row| (row.ts, row.value)).unzip();
@@ -409,8 +346,11 @@ mod tests {
         window
             .series
             .iter()
-            .flat_map(|series| series.mean.iter().chain(&series.low).chain(&series.last))
-            .map(|value| value.to_bits())
+            .flat_map(|series| {
+                (0..series.mean.len()).map(|i| [series.mean[i], series.low(i), series.last(i)])
+            })
+            .flatten()
+            .map(f64::to_bits)
             .collect()
     }
 

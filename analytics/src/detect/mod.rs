@@ -265,7 +265,7 @@ fn last_still(series: &Series) -> usize {
         return 0;
     };
     filled
-        .take_while(|i| series.low[*i] == value && series.high[*i] == value)
+        .take_while(|i| series.low(*i) == value && series.high(*i) == value)
         .count()
 }
 
@@ -274,7 +274,7 @@ pub(crate) fn longest_still(series: &Series) -> usize {
     let (mut longest, mut run, mut before) = (0, 0, f64::NAN);
     for i in (0..series.mean.len()).filter(|i| series.mean[*i].is_finite()) {
         let value = series.mean[i];
-        let still = series.low[i] == series.high[i];
+        let still = series.low(i) == series.high(i);
         run = if still && value == before {
             run + 1
         } else {

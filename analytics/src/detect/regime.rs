@@ -13,7 +13,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use crate::stats;
-use crate::window::Window;
+use crate::window::{Series, Window};
 
 /// Regimes of one asset, learned from its baseline.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,9 +49,8 @@ impl Regimes {
         for series in &window.series {
             match series.kind() {
                 ChannelKind::State => {
-                    let mut values: Vec<i64> = series
-                        .last
-                        .iter()
+                    let mut values: Vec<i64> = (0..window.steps)
+                        .map(|step| series.last(step))
                         .filter(|value| value.is_finite())
                         .map(|v| v.round() as i64)
                         .collect();
@@ -152,7 +151,7 @@ impl Regimes {
         self.settings
             .iter()
             .map(|setting| {
-                let value = held(window, setting.channel, step, |series| &series.mean)?;
+                let value = held(window, setting.channel, step, |series, step| series.mean[step])?;
                 Some((value - setting.median) / setting.scale)
             })
             .collect()
@@ -168,10 +167,10 @@ impl Regimes {
                     .iter()
                     .find(|series| series.channel.id == *channel)?;
                 // A state that changed within the step: neither the one nor the other.
-                if series.low[step] != series.high[step] && series.low[step].is_finite() {
+                if series.low(step) != series.high(step) && series.low(step).is_finite() {
                     return None;
                 }
-                held(window, *channel, step, |series| &series.last).map(|value| value.round() as i64)
+                held(window, *channel, step, Series::last).map(|value| value.round() as i64)
             })
             .collect::<Option<Vec<_>>>()?;
         if self.centres.len() < 2 {
@@ -184,17 +183,11 @@ impl Regimes {
 }
 
 /// A setting or state keeps its value until told otherwise: the newest one up to `step`.
-fn held(
-    window: &Window,
-    channel: ChannelId,
-    step: usize,
-    pick: fn(&crate::window::Series) -> &Vec<f64>,
-) -> Option<f64> {
+fn held(window: &Window, channel: ChannelId, step: usize, pick: fn(&Series, usize) -> f64) -> Option<f64> {
     let series = window.series.iter().find(|series| series.channel.id == channel)?;
-    pick(series)[..=step]
-        .iter()
+    (0..=step)
         .rev()
-        .copied()
+        .map(|step| pick(series, step))
         .find(|value| value.is_finite())
 }
 

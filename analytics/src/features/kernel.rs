@@ -74,13 +74,17 @@ const _: () = assert!(SHORT == 6, "the network sorts six");
 /// of a pass's computing time went into, row by row.
 fn short_medians(values: &[f64], from: usize, least: usize) -> Vec<f64> {
     let mut medians = vec![f64::NAN; values.len()];
+    let from = from.min(values.len());
     // What is missing sorts behind everything that is there.
-    let present = |place: usize| {
-        let value = (place >= SHORT - 1).then(|| values.get(place - (SHORT - 1)).copied());
-        value.flatten().filter(|v| v.is_finite()).unwrap_or(f64::INFINITY)
-    };
-    let padded: Vec<f64> = (from..values.len() + SHORT - 1 + LANES).map(present).collect();
-    for (block, out) in medians[from.min(values.len())..].chunks_mut(LANES).enumerate() {
+    let mut padded = vec![f64::INFINITY; values.len() - from + SHORT - 1 + LANES];
+    let before = from.min(SHORT - 1);
+    for (to, value) in padded[SHORT - 1 - before..]
+        .iter_mut()
+        .zip(&values[from - before..])
+    {
+        *to = if value.is_finite() { *value } else { f64::INFINITY };
+    }
+    for (block, out) in medians[from..].chunks_mut(LANES).enumerate() {
         let at = block * LANES;
         let mut sorted = [[0.0_f64; LANES]; SHORT];
         for (place, lanes) in sorted.iter_mut().enumerate() {
