@@ -46,14 +46,14 @@ export function waterfall<F extends Factor>(health: number, factors: readonly F[
   return { steps, rest: Math.abs(rest) < 0.05 ? 0 : rest };
 }
 
-/** The part that pulls the most: "worst part: Motor bearing 14 (critical)". */
+/** The part that pulls the most: "worst part: Motor bearing 1 at 14 (critical)". */
 export function worstText(r: RolledUp, what = 'worst part'): string {
   const worst = r.worst_part;
   if (!worst) return '';
-  return `${what}: ${worst.name} ${Math.round(worst.health)} (${worst.criticality}${worst.stale ? ', silent since' : ''})`;
+  return `${what}: ${worst.name} at ${Math.round(worst.health)} (${worst.criticality}${worst.stale ? ', silent since' : ''})`;
 }
 
-/** "own 92, worst part: Motor bearing 14 (critical)"; empty for an asset without parts. */
+/** "own 92, worst part: Motor bearing 1 at 14 (critical)"; empty for an asset without parts. */
 export function partsText(own: number | null | undefined, r: RolledUp): string {
   if (r.parts === 0 && !r.worst_part) return '';
   const itself = own == null ? 'not assessed itself' : `own ${Math.round(own)}`;

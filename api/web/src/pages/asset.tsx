@@ -1,6 +1,7 @@
 // The asset page: how it is, why, how long it has, and what is being done about it.
 
-import { useList, useNow, useQuery } from '../api/query';
+import { ApiError } from '../api/client';
+import { useList, useNow, useQuery, type Result } from '../api/query';
 import type { Alarm, Asset, Assessment, Channel, Decision, DiscreteEvent, Plan, Ticket } from '../api/types';
 import type { Page } from '../lib/paging';
 import { num, plural, quantity, span, words } from '../lib/format';
@@ -13,6 +14,9 @@ import { HistoryCard } from './asset/history';
 import { HealthHistory } from './asset/health-history';
 import { PartsCard } from './asset/parts';
 
+// Said by the asset itself: asking would only be answered by 404.
+const NOT_ASSESSED: Result<Assessment> = { data: undefined, error: new ApiError(404, { title: 'Not assessed yet' }), loading: false, refresh: () => undefined };
+
 // One array for all redraws: a new one each time would draw the charts again for nothing.
 const NO_ALARMS: Alarm[] = [];
 
@@ -20,7 +24,8 @@ export function AssetPage({ params }: { params: Record<string, string> }) {
   const id = params['id'] ?? '';
   const base = `/v1/assets/${encodeURIComponent(id)}`;
   const asset = useQuery<Asset>(base, 30_000);
-  const assessment = useQuery<Assessment>(`${base}/assessment`, 15_000);
+  const newest = useQuery<Assessment>(asset.data?.health ? `${base}/assessment` : null, 15_000);
+  const assessment = asset.data && !asset.data.health ? NOT_ASSESSED : newest;
   const channels = useQuery<Page<Channel>>(`${base}/channels?limit=200`, 10_000);
   const alarms = useList<Alarm>(`/v1/alarms?state=all&asset_id=${encodeURIComponent(id)}`, 15_000, 50);
   useTitle(asset.data?.name ?? 'Asset');

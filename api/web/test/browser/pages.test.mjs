@@ -186,7 +186,7 @@ test('an asset page has its health explained, its outlook, and a chart with read
 
 test('a machine says which of its parts is worst, in the list, on its tile and on its page', async () => {
   const { page, close } = await open();
-  const says = /^(own \d+|not assessed itself), (worst part: .+ \d+ \((low|medium|high|critical)(, silent since)?\)|no part assessed yet)/;
+  const says = /^(own \d+|not assessed itself), (worst part: .+ at \d+ \((low|medium|high|critical)(, silent since)?\)|no part assessed yet)/;
   for (const [view, row] of [['list', '.asset-table tbody tr'], ['tiles', '.tile']]) {
     await go(page, `/?view=${view}`);
     await page.waitForSelector(`${row} .parts-note`);
@@ -202,7 +202,7 @@ test('a machine says which of its parts is worst, in the list, on its tile and o
   assert.match(card, /\d+ of \d+ parts? assessed lately/);
   const worst = page.locator('section[aria-labelledby=h-parts] a').first();
   if (/worst part:/.test(card)) {
-    const name = (await worst.textContent()).replace(/ [\d.]+$/, '');
+    const name = await worst.textContent();
     await worst.click();
     await page.waitForFunction((part) => document.querySelector('#main h1')?.textContent === part, name);
   }

@@ -36,9 +36,9 @@ describe('health with parts', () => {
   const pump: RolledUp = { value: 14.2, stale: false, by_part: true, worst_part: bearing, parts: 4, parts_fresh: 3, coverage: 0.75, oldest_age_s: 7 * 3600 };
 
   it('says what an asset is by itself, and which part is worst', () => {
-    expect(partsText(92, pump)).toBe('own 92, worst part: Motor bearing 14 (critical)');
-    expect(partsText(null, pump)).toBe('not assessed itself, worst part: Motor bearing 14 (critical)');
-    expect(worstText({ ...pump, worst_part: { ...bearing, stale: true } }, 'worst')).toBe('worst: Motor bearing 14 (critical, silent since)');
+    expect(partsText(92, pump)).toBe('own 92, worst part: Motor bearing at 14 (critical)');
+    expect(partsText(null, pump)).toBe('not assessed itself, worst part: Motor bearing at 14 (critical)');
+    expect(worstText({ ...pump, worst_part: { ...bearing, stale: true } }, 'worst')).toBe('worst: Motor bearing at 14 (critical, silent since)');
   });
 
   it('says nothing of parts where there are none, and that none is known where that is so', () => {
