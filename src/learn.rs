@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use analytics::assess::{self, Memory};
-use analytics::learn::{data, drift, export, train};
+use analytics::learn::{data, draw, drift, export, train};
 use anyhow::Context;
 use models::db::assessment as db;
 use models::db::{Role, connect};
@@ -85,6 +85,11 @@ fn pool(url: &str) -> anyhow::Result<PgPool> {
     Ok(connect(url, Role::Analytics, 4)?)
 }
 
+/// The last line of what has nothing to say, for who reads it as JSON.
+fn nothing(why: &str) -> String {
+    json!({ "found": 0, "why": why }).to_string()
+}
+
 /// # Errors
 /// When the database does, or there is no such class.
 pub async fn train(args: TrainArgs, url: &str) -> anyhow::Result<ExitCode> {
@@ -95,6 +100,9 @@ pub async fn train(args: TrainArgs, url: &str) -> anyhow::Result<ExitCode> {
         promote: !args.no_promote,
     };
     let trained = train::run(&pool, args.class.as_deref(), how, now, |line| eprintln!("{line}")).await?;
+    if args.json && trained.is_empty() {
+        println!("{}", nothing("no class has machines in use"));
+    }
     for one in &trained {
         if args.json {
             println!("{}", serde_json::to_string(one)?);
@@ -114,7 +122,7 @@ pub async fn train(args: TrainArgs, url: &str) -> anyhow::Result<ExitCode> {
                 one.tenant,
                 one.class.replace(|c: char| !c.is_alphanumeric(), "_")
             ));
-            for name in train::draw(one, &folder)? {
+            for name in draw::draw(one, &folder)? {
                 eprintln!("{}", folder.join(name).display());
             }
         }
@@ -150,6 +158,10 @@ pub async fn model(command: ModelCommand, url: &str) -> anyhow::Result<ExitCode>
             let mut rows = db::model_list(&mut connection, name.as_deref(), status.as_deref(), limit).await?;
             if name.is_none() {
                 rows.retain(|row| row.name != "baseline");
+            }
+            if rows.is_empty() {
+                let why = "there is no such version";
+                println!("{}", if json { nothing(why) } else { why.to_owned() });
             }
             for row in rows {
                 let scope = row.scope_name.as_deref().unwrap_or(&row.scope);
@@ -287,8 +299,9 @@ pub async fn assess(args: AssessArgs, url: &str, config: &analytics::Config) -> 
 pub async fn look_at_drift(args: DriftArgs, url: &str) -> anyhow::Result<ExitCode> {
     let pool = pool(url)?;
     let looks = drift::run(&pool, args.days, Timestamp::now()).await?;
-    if looks.is_empty() && !args.json {
-        println!("no class has a model, or enough rows of features, yet");
+    if looks.is_empty() {
+        let why = "no class has a model, or enough rows of features, yet";
+        println!("{}", if args.json { nothing(why) } else { why.to_owned() });
     }
     for look in looks {
         if args.json {

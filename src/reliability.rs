@@ -120,12 +120,12 @@ async fn of_class(name: &str, tenant: Option<&str>, url: &str) -> anyhow::Result
     pool.close().await;
     let lives = lives
         .into_iter()
-        .filter(|(age, _)| *age > 0.0)
-        .map(|(age, failed)| {
-            Lived::from(if failed {
-                Life::Failed(age)
+        .filter(|life| life.age_h > 0.0)
+        .map(|life| {
+            Lived::from(if life.failed {
+                Life::Failed(life.age_h)
             } else {
-                Life::Suspended(age)
+                Life::Suspended(life.age_h)
             })
         })
         .collect();

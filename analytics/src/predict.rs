@@ -152,6 +152,7 @@ mod tests {
                 low: p / 2.0,
                 high: p,
                 basis: String::new(),
+                modes: Vec::new(),
             }],
             rul: life_h.map(|p50_h| RemainingLife {
                 p10_h: p50_h / 2.0,

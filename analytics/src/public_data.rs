@@ -267,6 +267,7 @@ fn cmapss_lives_are_learned_from_what_passes_stored() {
             at: time(rows.len()),
             weight: 1.0,
             source: "person".to_owned(),
+            mode: None,
         });
         known_until = known_until.max(time(1000));
     }

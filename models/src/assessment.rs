@@ -33,6 +33,23 @@ pub struct FailureProbability {
     pub high: f64,
     /// What it rests on, in words.
     pub basis: String,
+    /// Which ways to fail it is due to, the likeliest first; they add up to `p`. Empty where nothing is known of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modes: Vec<ModeProbability>,
+}
+
+/// The part of a probability that is due to one way to fail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ModeProbability {
+    /// `null` = failures whose cause nobody recorded.
+    pub failure_mode_id: Option<FailureModeId>,
+    pub name: String,
+    pub p: f64,
+    pub low: f64,
+    pub high: f64,
+    /// What the part rests on, in words.
+    pub basis: String,
 }
 
 /// Remaining useful life in hours. `p90 = None`: the end is open, beyond what the data can say.

@@ -205,3 +205,20 @@ fn a_closed_pipe_ends_a_command_quietly() {
         assert_eq!((said.as_ref(), ended.status.code()), ("", Some(141)));
     }
 }
+
+#[tokio::test]
+async fn what_has_nothing_to_say_says_so_in_json() {
+    let database = TestDatabase::new().await;
+    for arguments in [
+        &["train", "--json"][..],
+        &["drift", "--json"],
+        &["model", "list", "--json"],
+    ] {
+        let said = answer(&run(&database, arguments).await);
+        assert!(
+            said["found"] == 0 && said["why"].is_string(),
+            "{arguments:?}: {said}"
+        );
+    }
+    database.drop_now().await;
+}

@@ -147,6 +147,7 @@ mod tests {
             low: p,
             high: p,
             basis: String::new(),
+            modes: Vec::new(),
         };
         let p_fail = [entry(168, week), entry(720, month)];
         let mode = mode();

@@ -19,9 +19,12 @@ use crate::alarms;
 use crate::detect::{Baseline, Detection, judge};
 use crate::features::{LONG, NAMES, SHORT, SeriesFeatures};
 use crate::health::{self, Kind, Reason, severity};
-use crate::learn;
+use crate::learn::{self, cause};
 use crate::prognosis::{self, LifeFacts};
 use crate::window::Window;
+
+/// A meter that first showed less than this share of what the machine must have run was fitted later.
+const FITTED_LATER: f64 = 0.1;
 
 /// What a pass found, ready to be written.
 #[derive(Clone, Debug)]
@@ -174,12 +177,20 @@ fn finish(begun: Begun, features: Option<Vec<SeriesFeatures>>) -> anyhow::Result
         }
         foreseen
     });
-    let prognosis = prognosis::prognose(
+    let mut prognosis = prognosis::prognose(
         &life,
         modes,
         detection.as_ref().map(|detection| (detection, &window)),
         foreseen.as_ref(),
     );
+    let known = cause::Known {
+        causes: &class.causes,
+        life: &life,
+        modes,
+        likeliest: prognosis.mode,
+        foreseen: foreseen.as_ref(),
+    };
+    cause::split(&mut prognosis.p_fail, known);
     let mut reasons = detection.as_ref().map(health::reasons).unwrap_or_default();
     reasons.extend(prognosis.reasons);
     reasons.extend(register_reasons(&facts));
@@ -262,6 +273,9 @@ pub(super) fn class_digest(class: &ClassFacts) -> u64 {
         digest.word(u64::from(life.is_failure()));
     }
     digest.text(&serde_json::to_string(&class.modes).unwrap_or_default());
+    for mode in class.causes.modes() {
+        digest.text(&mode.map_or_else(String::new, |mode| mode.to_string()));
+    }
     digest.value()
 }
 
@@ -326,33 +340,38 @@ fn json_text(
     text
 }
 
+/// How old it is, in running hours where a meter says how much of the calendar it runs. Age begins when it was new, when
+/// it last failed, or when it was replaced in time; a meter that was fitted later has not seen all of it.
 fn life_facts(facts: &AssetFacts, class: &ClassFacts, at: &Timestamp) -> LifeFacts {
-    let since_new_h = facts
-        .installed_at
-        .map(|installed| at.seconds_since(installed) / 3600.0)
-        .filter(|hours| *hours > 0.0);
-    let since_failure_h = facts
-        .last_failure_at
-        .map(|failed| at.seconds_since(failed) / 3600.0);
-    let (age, in_use) = match (facts.running_h.filter(|hours| *hours > 0.0), since_new_h) {
-        (Some(running), since_new) => {
-            // A meter that counted more than the calendar allows (a replay, a wrong date) is believed.
-            let in_use = since_new.map_or(1.0, |hours| (running / hours).clamp(0.01, 1.0));
-            let running = match (facts.running_h_at_failure, since_failure_h) {
-                (Some(at_failure), _) => (running - at_failure).max(0.0),
-                (None, Some(hours)) => (hours * in_use).min(running),
-                (None, None) => running,
-            };
-            (Some((running, "hour meter")), in_use)
-        }
-        (None, since_new) => {
-            let hours = match (since_failure_h, since_new) {
-                (Some(failure), _) => Some((failure, "date of the last failure")),
-                (None, Some(new)) => Some((new, "date of installation")),
-                (None, None) => None,
-            };
-            (hours, 1.0)
-        }
+    let hours = |from: Timestamp| at.seconds_since(from) / 3600.0;
+    // A meter that didn't move, or has no past yet, says nothing about use.
+    let in_use = facts.in_use.map_or(1.0, |rate| rate.clamp(0.01, 1.0));
+    let running = facts.running_h.filter(|hours| *hours > 0.0);
+    let began = [
+        (
+            facts.last_failure_at,
+            facts.running_h_at_failure,
+            "date of the last failure",
+        ),
+        (
+            facts.renewed_at,
+            facts.running_h_at_renewal,
+            "date of the last replacement",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(at, running, words)| Some((at?, running, words)))
+    .max_by_key(|(at, ..)| *at);
+    let age = match (began, running) {
+        (Some((_, Some(then), _)), Some(now)) => Some(((now - then).max(0.0), "hour meter")),
+        (Some((since, ..)), Some(_)) if facts.in_use.is_some() => Some((hours(since) * in_use, "hour meter")),
+        (Some((since, _, words)), _) => Some((hours(since), words)),
+        (None, Some(now)) => Some((now + unmetered_h(facts, in_use), "hour meter")),
+        (None, None) => facts
+            .installed_at
+            .map(hours)
+            .filter(|hours| *hours > 0.0)
+            .map(|hours| (hours, "date of installation")),
     };
     LifeFacts {
         class: facts.class_name.clone(),
@@ -361,6 +380,22 @@ fn life_facts(facts: &AssetFacts, class: &ClassFacts, at: &Timestamp) -> LifeFac
         lives: class.lives.clone(),
         age,
         in_use,
+    }
+}
+
+/// Running hours before the meter was fitted, at the use it has shown since; none where it was there all the time, which
+/// it says itself by what it showed at first.
+fn unmetered_h(facts: &AssetFacts, in_use: f64) -> f64 {
+    let (Some(new), Some(from), Some(showed)) =
+        (facts.installed_at, facts.metered_from, facts.metered_from_h)
+    else {
+        return 0.0;
+    };
+    let expected = from.seconds_since(new) / 3600.0 * in_use;
+    if showed < FITTED_LATER * expected {
+        expected - showed
+    } else {
+        0.0
     }
 }
 
@@ -437,6 +472,57 @@ mod tests {
             "errors_24h": 3, "errors_7d": 9,
         });
         serde_json::from_value(facts).unwrap()
+    }
+
+    /// Age in running hours and hours of running for each of the calendar, of a machine installed 8,000 hours ago.
+    #[track_caller]
+    fn check_age(change: serde_json::Value, age_h: f64, from: &str, in_use: f64) {
+        let at = Timestamp::from_secs(1_772_323_200);
+        let hours_ago = |hours: f64| json!(at.plus_seconds(-hours * 3600.0));
+        let mut object = serde_json::to_value(facts(None, None)).unwrap();
+        object["running_h_at_failure"] = serde_json::Value::Null;
+        object["installed_at"] = hours_ago(8000.0);
+        for (name, value) in change.as_object().unwrap() {
+            object[name] = match (name.ends_with("_at") || name == "metered_from", value.as_f64()) {
+                (true, Some(hours)) => hours_ago(hours),
+                _ => value.clone(),
+            };
+        }
+        let class = ClassFacts {
+            modes: Vec::new(),
+            lives: Arc::default(),
+            causes: Arc::default(),
+            failure_model: None,
+            life_model: None,
+        };
+        let life = life_facts(&serde_json::from_value(object).unwrap(), &class, &at);
+        let (age, words) = life.age.unwrap();
+        assert!((age - age_h).abs() < 1e-6, "{change}: {age}");
+        assert_eq!((words, life.in_use), (from, in_use), "{change}");
+    }
+
+    #[test]
+    fn age_begins_anew_and_a_meter_knows_only_what_it_has_seen() {
+        check_age(json!({}), 8000.0, "date of installation", 1.0);
+        // It stands at 0: nobody knows how much it runs.
+        check_age(json!({ "running_h": 0.0 }), 8000.0, "date of installation", 1.0);
+        let late = json!({ "running_h": 100.0, "in_use": 0.5, "metered_from": 200.0, "metered_from_h": 0.0 });
+        check_age(late, 4000.0, "hour meter", 0.5);
+        let dial =
+            json!({ "running_h": 3500.0, "in_use": 0.5, "metered_from": 200.0, "metered_from_h": 3400.0 });
+        check_age(dial, 3500.0, "hour meter", 0.5);
+        let failed = json!({ "running_h": 3500.0, "in_use": 0.5, "last_failure_at": 600.0, "running_h_at_failure": 3250.0 });
+        check_age(failed, 250.0, "hour meter", 0.5);
+        let before = json!({ "running_h": 100.0, "in_use": 0.5, "metered_from": 200.0, "metered_from_h": 0.0, "last_failure_at": 600.0 });
+        check_age(before, 300.0, "hour meter", 0.5);
+        let renewed = json!({ "last_failure_at": 600.0, "renewed_at": 90.0 });
+        check_age(renewed, 90.0, "date of the last replacement", 1.0);
+        check_age(
+            json!({ "last_failure_at": 60.0, "renewed_at": 90.0 }),
+            60.0,
+            "date of the last failure",
+            1.0,
+        );
     }
 
     proptest! {

@@ -19,9 +19,9 @@ use crate::detect::baseline::LEAST_STEPS;
 use crate::detect::class::{self, LEAST_PEERS, Peer};
 use crate::features::LONG;
 use crate::learn::FailureModel;
+use crate::learn::cause::{self, Causes};
 use crate::learn::remaining::RemainingModel;
 use crate::prognosis::life::ClassLives;
-use crate::reliability::Life;
 use crate::window::{self, Window};
 
 /// Name of the baseline among the model versions.
@@ -60,6 +60,8 @@ impl Model {
 pub struct ClassFacts {
     pub modes: Vec<ModeFacts>,
     pub lives: Arc<ClassLives>,
+    /// The same by what ended them.
+    pub causes: Arc<Causes>,
     /// The model of its failures that was promoted, if there is one.
     pub failure_model: Option<(ModelVersionId, FailureModel)>,
     /// The same for remaining life.
@@ -100,22 +102,12 @@ pub(super) async fn class_facts(
     }
     let modes = db::failure_modes(connection, class).await?;
     let lives = db::class_lives(connection, class, at).await?;
-    let lives: Vec<Life> = lives
-        .into_iter()
-        .filter(|(age, _)| *age > 0.0)
-        .map(|(age, failed)| {
-            if failed {
-                Life::Failed(age)
-            } else {
-                Life::Suspended(age)
-            }
-        })
-        .collect();
     let failure_model = promoted(connection, facts, FailureModel::NAME).await?;
     let life_model = promoted(connection, facts, RemainingModel::NAME).await?;
     let found = Arc::new(ClassFacts {
         modes,
-        lives: Arc::new(lives.into()),
+        lives: Arc::new(cause::lives(&lives).into()),
+        causes: Arc::new(Causes::new(lives)),
         failure_model,
         life_model,
     });

@@ -60,6 +60,7 @@ pub async fn recompute(
         class = Arc::new(load::ClassFacts {
             modes: class.modes.clone(),
             lives: class.lives.clone(),
+            causes: class.causes.clone(),
             failure_model: by_id(connection, stored.failure_model, "failure model").await?,
             life_model: by_id(connection, life_model, "model of remaining life").await?,
         });

@@ -231,8 +231,9 @@ async fn train_model(pool: &PgPool, plant: &Plant, now: Timestamp) -> anyhow::Re
             .await??
     };
     let seconds = began.elapsed().as_secs_f64();
-    let calibration =
-        Calibration::fit(&booster.predict(x.view())?, &failed, failed.len()).context("calibration")?;
+    let weight = vec![1.0; failed.len()];
+    let calibration = Calibration::fit(&booster.predict(x.view())?, &failed, &weight, failed.len())
+        .context("calibration")?;
     let (sketch, present) = train::sketch(&x);
     let model = FailureModel {
         layout,
@@ -242,6 +243,7 @@ async fn train_model(pool: &PgPool, plant: &Plant, now: Timestamp) -> anyhow::Re
             calibration,
             failures: 20,
         }],
+        modes: Vec::new(),
         sketch,
         present,
         known_until: Some(now),

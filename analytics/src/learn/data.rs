@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use models::db::assessment::{self as db, ClassLabel, ClassRow};
-use models::id::{AssetClassId, AssetId};
+use models::id::{AssetClassId, AssetId, FailureModeId};
 use models::time::Timestamp;
 use ndarray::Array2;
 use serde_json::Value;
@@ -24,6 +24,8 @@ pub struct Label {
     /// 0 to 1: how sure it is.
     pub weight: f64,
     pub source: String,
+    /// How it failed and the name of that, where it was said.
+    pub mode: Option<(FailureModeId, String)>,
 }
 
 /// Features of a class over time, with the failures that followed.
@@ -51,7 +53,8 @@ pub struct Labelled {
     pub failed_assets: usize,
 }
 
-/// Reads a class's rows and labels between two moments.
+/// Reads a class's rows and labels between two moments. Rows of a machine that has failed and isn't back in service yet
+/// are left out: opened and stopped it looks like nothing that comes before a failure, nor like a healthy one.
 ///
 /// # Errors
 /// When the database does, or a stored row isn't one.
@@ -67,9 +70,21 @@ pub async fn read(
 }
 
 pub(crate) fn rows(stored_rows: &[ClassRow], labels: Vec<ClassLabel>, to: Timestamp) -> anyhow::Result<Rows> {
+    let mut out_of_service: BTreeMap<AssetId, Vec<(Timestamp, Timestamp)>> = BTreeMap::new();
+    for label in labels.iter().filter(|label| label.restored_at > label.failed_at) {
+        let of = out_of_service.entry(label.asset_id).or_default();
+        of.push((label.failed_at, label.restored_at));
+    }
+    let in_service = |row: &&ClassRow| {
+        out_of_service.get(&row.asset_id).is_none_or(|spans| {
+            let during = |(from, to): &(Timestamp, Timestamp)| *from < row.window_end && row.window_end < *to;
+            !spans.iter().any(during)
+        })
+    };
+    let stored_rows: Vec<&ClassRow> = stored_rows.iter().filter(in_service).collect();
     let mut channels = BTreeSet::new();
     let mut asset_names = BTreeSet::new();
-    for row in stored_rows {
+    for row in &stored_rows {
         let object = row
             .features
             .as_object()
@@ -90,7 +105,7 @@ pub(crate) fn rows(stored_rows: &[ClassRow], labels: Vec<ClassLabel>, to: Timest
     let width = layout.channels.len() * NAMES.len() + layout.asset.len();
     let mut x = Array2::from_elem((stored_rows.len(), width), f64::NAN);
     let number = |value: Option<&Value>| value.and_then(Value::as_f64).map_or(f64::NAN, stored);
-    for (mut to, row) in x.rows_mut().into_iter().zip(stored_rows) {
+    for (mut to, row) in x.rows_mut().into_iter().zip(&stored_rows) {
         for (place, channel) in layout.channels.iter().enumerate() {
             if let Some(numbers) = row.features.get(channel).and_then(Value::as_array)
                 && numbers.len() == NAMES.len()
@@ -117,6 +132,7 @@ pub(crate) fn rows(stored_rows: &[ClassRow], labels: Vec<ClassLabel>, to: Timest
                 at: label.failed_at,
                 weight: label.weight,
                 source: label.source,
+                mode: label.failure_mode_id.zip(label.failure_mode_name),
             })
             .collect(),
         known_until: to,
@@ -151,6 +167,12 @@ impl Rows {
 
     /// The rows whose next `horizon_h` hours are known.
     pub fn labelled(&self, horizon_h: f64) -> Labelled {
+        self.labelled_by(horizon_h, None)
+    }
+
+    /// The same for failures of one mode: one of another cause that comes first ends the life without it, and what comes
+    /// before a failure whose cause nobody recorded can't say.
+    pub fn labelled_by(&self, horizon_h: f64, mode: Option<FailureModeId>) -> Labelled {
         let mut by_asset: BTreeMap<AssetId, Vec<&Label>> = BTreeMap::new();
         for label in &self.labels {
             by_asset.entry(label.asset).or_default().push(label);
@@ -175,6 +197,11 @@ impl Rows {
             if until > self.known_until {
                 continue;
             }
+            let cause = next.and_then(|label| label.mode.as_ref()).map(|(id, _)| *id);
+            if mode.is_some() && next.is_some() && cause.is_none() {
+                continue;
+            }
+            let next = next.filter(|_| mode.is_none() || cause == mode);
             if let Some(label) = next {
                 seen.insert((label.asset, label.at));
             }
@@ -205,8 +232,11 @@ pub(crate) mod tests {
                 labels.push(ClassLabel {
                     asset_id: asset,
                     failed_at: start.plus_seconds(at as f64 * 3600.0 + 60.0),
+                    restored_at: start.plus_seconds(at as f64 * 3600.0 + 60.0),
                     weight: 1.0,
                     source: "person".to_owned(),
+                    failure_mode_id: None,
+                    failure_mode_name: None,
                 });
             }
             for row in 0..rows {
@@ -233,6 +263,57 @@ pub(crate) mod tests {
 
     fn rows_of(stored: &[ClassRow], labels: Vec<ClassLabel>, to: Timestamp) -> Rows {
         rows(stored, labels, to).unwrap()
+    }
+
+    /// The machine stands open for ten hours: those rows are neither before a failure nor healthy ones.
+    #[test]
+    fn what_is_being_repaired_is_no_row() {
+        let whole = fleet(2, 100, |machine| (machine == 0).then_some(50));
+        let asset = whole.labels[0].asset;
+        let stored: Vec<ClassRow> = whole
+            .asset
+            .iter()
+            .zip(&whole.at)
+            .map(|(asset_id, at)| ClassRow {
+                asset_id: *asset_id,
+                window_end: *at,
+                features: serde_json::json!({ "errors_24h": 0.0 }),
+            })
+            .collect();
+        let failed_at = whole.labels[0].at;
+        let label = ClassLabel {
+            asset_id: asset,
+            failed_at,
+            restored_at: failed_at.plus_seconds(36_000.0),
+            weight: 1.0,
+            source: "ticket".to_owned(),
+            failure_mode_id: None,
+            failure_mode_name: None,
+        };
+        let rows = rows_of(&stored, vec![label], whole.known_until);
+        assert_eq!(rows.len(), 190);
+        let during = |at: &Timestamp| *at > failed_at && *at < failed_at.plus_seconds(36_000.0);
+        assert!(
+            !rows
+                .at
+                .iter()
+                .zip(&rows.asset)
+                .any(|(at, of)| *of == asset && during(at))
+        );
+        assert_eq!(rows.labelled(24.0).y.iter().filter(|y| **y).count(), 24);
+    }
+
+    #[test]
+    fn one_mode_is_labelled_beside_the_others() {
+        let mut rows = fleet(3, 100, |_| Some(50));
+        let (wear, leak) = (FailureModeId::new(), FailureModeId::new());
+        rows.labels[0].mode = Some((wear, "Wear".to_owned()));
+        rows.labels[1].mode = Some((leak, "Leak".to_owned()));
+        let labelled = rows.labelled_by(24.0, Some(wear));
+        assert_eq!((labelled.failures, labelled.failed_assets), (1, 1));
+        assert_eq!(labelled.y.iter().filter(|y| **y).count(), 24);
+        // The day before the failure of the third can't say; that of the second is no wear.
+        assert_eq!(labelled.rows.len(), 3 * 77 - 24);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use parquet::file::properties::WriterProperties;
 use super::data::Rows;
 
 /// Writes `features.parquet` (asset, window_end, one column for each feature, null = not known) and
-/// `labels.parquet` (asset, failed_at, weight, source) into `folder`. Returns rows written of each.
+/// `labels.parquet` (asset, failed_at, weight, source, failure_mode: null = not said) into `folder`. Returns rows written of each.
 ///
 /// # Errors
 /// When a file can't be written, by name.
@@ -51,6 +51,7 @@ pub fn write(rows: &Rows, folder: &Path) -> anyhow::Result<(usize, usize)> {
         time("failed_at"),
         Field::new("weight", DataType::Float64, false),
         text("source"),
+        Field::new("failure_mode", DataType::Utf8, true),
     ];
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(
@@ -65,6 +66,11 @@ pub fn write(rows: &Rows, folder: &Path) -> anyhow::Result<(usize, usize)> {
         )),
         Arc::new(StringArray::from_iter_values(
             labels.iter().map(|label| &label.source),
+        )),
+        Arc::new(StringArray::from_iter(
+            labels
+                .iter()
+                .map(|label| label.mode.as_ref().map(|(_, name)| name)),
         )),
     ];
     file(&folder.join("labels.parquet"), fields, columns)?;

@@ -66,6 +66,36 @@ pub fn find(x: ArrayView2<f64>, names: &[String], y: &[bool], groups: &[u64]) ->
     leaks
 }
 
+/// Names of the features that know the label in a table whose rows were written together with it, without time or
+/// machines: those that tell failing rows by themselves, and flags (two values) of which one stands in failing rows only.
+/// In telemetry such a flag may be an honest warning; in a row that was written with its outcome it is the outcome.
+pub fn in_table(x: ArrayView2<f64>, names: &[String], y: &[bool]) -> Vec<String> {
+    x.columns()
+        .into_iter()
+        .zip(names)
+        .filter(|(column, _)| {
+            let values = column.to_vec();
+            separates(&values, y).is_some() || is_flag_of(&values, y)
+        })
+        .map(|(_, name)| name.clone())
+        .collect()
+}
+
+/// Whether there are two values, and one of them in failing rows only, in as many as can't be chance.
+fn is_flag_of(values: &[f64], y: &[bool]) -> bool {
+    let mut of: std::collections::BTreeMap<u64, (usize, usize)> = std::collections::BTreeMap::new();
+    for (value, y) in values.iter().zip(y) {
+        let entry = of.entry(value.to_bits()).or_default();
+        entry.0 += 1;
+        entry.1 += usize::from(*y);
+        if of.len() > 2 {
+            return false;
+        }
+    }
+    let only = |(rows, failed): &(usize, usize)| rows == failed && *failed >= LEAST_FAILURES;
+    of.len() == 2 && of.values().any(only)
+}
+
 fn separates(values: &[f64], y: &[bool]) -> Option<f64> {
     // Missing in failing rows only, or only there, is telling too.
     let shown: Vec<f64> = values
@@ -120,6 +150,26 @@ mod tests {
 
     use super::*;
     use crate::testing::noise;
+
+    #[test]
+    fn a_flag_written_with_the_outcome_is_named_and_a_tail_of_honest_values_is_not() {
+        let n = 2000;
+        let mut x = Array2::zeros((n, 4));
+        let y: Vec<bool> = (0..n).map(|row| row % 40 == 0).collect();
+        for row in 0..n {
+            let values = [
+                f64::from(u8::from(y[row] && row % 3 == 0)), // one cause of several
+                noise(row) + if y[row] && row % 3 == 0 { 50.0 } else { 0.0 }, // beyond what it bears
+                f64::from(u8::from(row % 7 == 0)),           // a flag of something else
+                f64::from(u8::from(y[row])),                 // the outcome itself
+            ];
+            for (place, value) in values.into_iter().enumerate() {
+                x[[row, place]] = value;
+            }
+        }
+        let names = ["cause", "power", "night", "outcome"].map(str::to_owned).to_vec();
+        assert_eq!(in_table(x.view(), &names, &y), ["cause", "outcome"]);
+    }
 
     #[test]
     fn each_kind_is_named_and_honest_wear_is_not() {

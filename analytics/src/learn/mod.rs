@@ -5,14 +5,18 @@
 //! sees to the last bit. A label is a failure report or a ticket that confirmed a fault, with its weight.
 //!
 //! [`data`] makes the rows, [`leak`] looks for features that know what they can't, [`train`] backtests a
-//! candidate by machine and by time and compares it with the champion, [`remaining`] does the same for
+//! candidate by machine and by time and compares it with the champion, [`modes`] adds a model for each way to fail
+//! that has failures enough and [`cause`] parts a probability among them, [`remaining`] does the same for
 //! remaining life, [`drift`] asks whether the world still looks like the training set.
 
+pub mod cause;
 pub mod data;
+pub mod draw;
 pub mod drift;
 pub mod export;
 mod judge;
 pub mod leak;
+pub mod modes;
 pub mod remaining;
 pub mod schedule;
 mod store;
@@ -20,6 +24,7 @@ pub mod train;
 
 use models::artifact::Artifact;
 use models::db::assessment::AssetFacts;
+use models::id::FailureModeId;
 use models::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Beta, ContinuousCDF};
@@ -124,33 +129,28 @@ impl Layout {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     curve: Isotonic,
-    /// (highest score, rows, rows that failed) of groups of equal size, by score.
+    /// (highest score, weight of the rows, of those that failed) of groups by score, each of failures enough.
     groups: Vec<(f64, f64, f64)>,
     /// Independent failures for each row that failed: rows before one failure are one observation.
     independent: f64,
 }
 
-const GROUPS: usize = 20;
+/// Independent failures of a group, the lowest aside: fewer say little, more would hide where they are likelier. Where
+/// failures are many a group takes a tenth of them.
+const GROUP_FAILURES: f64 = 3.0;
+const GROUP_SHARE: f64 = 0.1;
 
 impl Calibration {
-    /// From scores of models that never saw the row's machine. `None` without rows.
-    pub fn fit(score: &[f64], y: &[bool], failures: usize) -> Option<Self> {
-        let curve = Isotonic::fit(score, y, None)?;
-        let mut order: Vec<usize> = (0..score.len()).collect();
-        order.sort_by(|a, b| score[*a].total_cmp(&score[*b]));
+    /// From scores of models that never saw the row's machine; a row counts as much as its label is sure. `None` without
+    /// rows.
+    pub fn fit(score: &[f64], y: &[bool], weight: &[f64], failures: usize) -> Option<Self> {
+        let curve = Isotonic::fit(score, y, Some(weight))?;
         let positives = y.iter().filter(|y| **y).count();
-        let size = order.len().div_ceil(GROUPS).max(1);
-        let groups = order
-            .chunks(size)
-            .filter_map(|group| {
-                let failed = group.iter().filter(|i| y[**i]).count() as f64;
-                Some((score[*group.last()?], group.len() as f64, failed))
-            })
-            .collect();
+        let independent = (failures as f64 / positives.max(1) as f64).min(1.0);
         Some(Self {
             curve,
-            groups,
-            independent: (failures as f64 / positives.max(1) as f64).min(1.0),
+            groups: groups(score, y, weight, independent),
+            independent,
         })
     }
 
@@ -170,6 +170,32 @@ impl Calibration {
     }
 }
 
+/// Rows by score, from the highest down, cut where a group has failures enough; what is left below is the last. At a low
+/// base rate nearly all rows are there, and those worth an interval have groups of their own.
+fn groups(score: &[f64], y: &[bool], weight: &[f64], independent: f64) -> Vec<(f64, f64, f64)> {
+    let mut order: Vec<usize> = (0..score.len())
+        .filter(|i| weight[*i] > 0.0 && score[*i].is_finite())
+        .collect();
+    order.sort_by(|a, b| score[*b].total_cmp(&score[*a]));
+    let failed = |rows: &[usize]| rows.iter().filter(|i| y[**i]).map(|i| weight[*i]).sum::<f64>();
+    let enough = GROUP_FAILURES.max(GROUP_SHARE * failed(&order) * independent);
+    let mut groups: Vec<(f64, f64, f64)> = Vec::new();
+    let mut open = false;
+    for tie in order.chunk_by(|a, b| score[*a] == score[*b]) {
+        if !open {
+            groups.push((score[tie[0]], 0.0, 0.0));
+            open = true;
+        }
+        if let Some(group) = groups.last_mut() {
+            group.1 += tie.iter().map(|i| weight[*i]).sum::<f64>();
+            group.2 += failed(tie);
+            open = group.2 * independent < enough;
+        }
+    }
+    groups.reverse();
+    groups
+}
+
 /// One horizon of a [`FailureModel`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Horizon {
@@ -185,6 +211,9 @@ pub struct Horizon {
 pub struct FailureModel {
     pub layout: Layout,
     pub horizons: Vec<Horizon>,
+    /// Ways to fail that have failures enough for a model of their own; versions of before there were such have none.
+    #[serde(default)]
+    pub modes: Vec<modes::ModeModel>,
     /// Quantiles 0, 5, … 100 % of each feature in training, for drift; empty where it was never there.
     pub sketch: Vec<Vec<f32>>,
     /// Share of the training rows that had the feature.
@@ -208,8 +237,21 @@ pub struct Foreseen {
     pub failures: usize,
     /// Features that raise the longest horizon's probability most, with their share in log odds.
     pub because: Vec<(String, f64)>,
+    /// Of the ways to fail that have a model of their own.
+    pub modes: Vec<ModeForeseen>,
     /// By the model of remaining life, where there is one.
     pub life: Option<remaining::Left>,
+}
+
+/// What the model of one way to fail says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModeForeseen {
+    pub horizon_h: i32,
+    pub mode: FailureModeId,
+    /// That it fails so, and so first.
+    pub p: f64,
+    /// Failures of it that were learned from.
+    pub failures: usize,
 }
 
 /// Kinds of models that a class may have.
@@ -250,6 +292,7 @@ impl FailureModel {
             within,
             failures: self.horizons.last().map_or(0, |horizon| horizon.failures),
             because,
+            modes: self.modes.iter().flat_map(|model| model.foresee(&x)).collect(),
             life: None,
         }
     }

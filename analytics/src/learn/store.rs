@@ -37,6 +37,8 @@ pub struct Judged {
     pub leaks: Vec<Leak>,
     pub figures: Map<String, Value>,
     pub limits: Vec<String>,
+    /// Why it must not stand: it tells no more than what is known without it.
+    pub refused: Option<String>,
     /// Or why it shouldn't stand by itself.
     pub better: Result<(), String>,
 }
@@ -85,6 +87,7 @@ pub fn none(class: &TrainableClass, rows: &Rows, name: &'static str, why: Vec<St
         why,
         leaks: Vec::new(),
         figures: Value::Null,
+        lives: Vec::new(),
     }
 }
 
@@ -103,6 +106,12 @@ pub async fn keep<M: ClassModel>(
     let mut trained = none(class, rows, M::NAME, Vec::new());
     let times = rows.at.iter().min().zip(rows.at.iter().max());
     let (data_from, data_to) = times.context("a model of no rows")?;
+    let against: Vec<String> = judged
+        .leaks
+        .iter()
+        .map(|leak| leak.text.clone())
+        .chain(judged.refused)
+        .collect();
     let card = Card {
         summary: judged.summary.to_owned(),
         data_from: *data_from,
@@ -110,7 +119,11 @@ pub async fn keep<M: ClassModel>(
         rows: judged.rows,
         features: judged.layout.names(),
         figures: judged.figures.clone(),
-        limits: judged.limits,
+        limits: against
+            .iter()
+            .map(|why| format!("refused: {why}"))
+            .chain(judged.limits)
+            .collect(),
     };
     let scope = class.class_id.to_string();
     let new = NewModel {
@@ -128,10 +141,8 @@ pub async fn keep<M: ClassModel>(
     (trained.model, trained.version) = (Some(id), Some(version));
     let detail = json!({ "rows": judged.rows, "leaks": trained.leaks });
     db::add_model_event(&mut transaction, id, "trained", "analytics", &detail).await?;
-    trained.outcome = if !trained.leaks.is_empty() {
-        trained
-            .why
-            .extend(trained.leaks.iter().map(|leak| leak.text.clone()));
+    trained.outcome = if !against.is_empty() {
+        trained.why.extend(against);
         "refused"
     } else if let Err(why) = judged.better {
         trained.why.push(why);

@@ -1,10 +1,8 @@
 //! Training: rows, leaks, backtests by machine and by time, a candidate with its card, and whether it is
 //! better than the champion.
 
-use std::path::Path;
-
 use anyhow::Context;
-use models::db::assessment::{self as db, TrainableClass};
+use models::db::assessment::{self as db, ClassLife, TrainableClass};
 use models::id::ModelVersionId;
 use models::time::Timestamp;
 use ndarray::{Array2, Axis};
@@ -12,18 +10,17 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use super::data::{self, Rows};
+use super::data::{self, Labelled, Rows};
 use super::judge;
 use super::leak::{self, Leak};
 use super::remaining::{self, RemainingModel};
 use super::store::{self, Judged, Stands};
-use super::{Calibration, FailureModel, Horizon, Layout, MODELS};
-use crate::backtest::metrics::{ReliabilityBin, brier, calibration_error, reliability_table, roc_auc};
+use super::{Calibration, FailureModel, Horizon, Layout, MODELS, cause, modes};
+use crate::backtest::metrics::{brier, calibration_error, reliability_table, roc_auc};
 use crate::backtest::settings::{PATIENCE, classifier, labels};
 use crate::boost::{Feature, Training, fit_grouped};
-use crate::picture;
 use crate::prognosis::HORIZONS_H;
-use crate::reliability::{DEFAULT_SHAPE, Life, LifeModel, fit_life};
+use crate::reliability::{DEFAULT_SHAPE, LifeModel, fit_life};
 
 /// Fewer failures can't be learned from and judged at once; then life data speak alone.
 pub const LEAST_FAILURES: usize = 10;
@@ -56,6 +53,9 @@ pub struct Trained {
     pub why: Vec<String>,
     pub leaks: Vec<Leak>,
     pub figures: Value,
+    /// For a picture of remaining lives: true, said, low, high.
+    #[serde(skip)]
+    pub lives: Vec<[f64; 4]>,
 }
 
 /// A candidate before it is stored.
@@ -155,15 +155,15 @@ pub async fn class(
     .await?;
     let failures = match failures {
         Ok(candidate) => {
-            let better = judge::better(&candidate.figures);
             let judged = Judged {
+                refused: judge::refused(&candidate.figures),
+                better: judge::better(&candidate.figures),
                 summary: "boosted trees on the features of a pass, calibrated by machines they never saw",
                 layout: candidate.model.layout.clone(),
                 rows: rows.len(),
                 leaks: candidate.leaks,
                 figures: candidate.figures,
                 limits: candidate.limits,
-                better,
             };
             store::keep(pool, class, &rows, &candidate.model, judged, args).await?
         }
@@ -182,6 +182,7 @@ pub async fn class(
                 leaks: candidate.leaks,
                 figures: candidate.figures,
                 limits: candidate.limits,
+                refused: None,
                 better: candidate.better,
             };
             store::keep(pool, class, &rows, &candidate.model, judged, args).await?
@@ -192,19 +193,8 @@ pub async fn class(
 }
 
 /// What life data say where there is no model: Weibayes bounds where failures are few.
-fn life_words(lives: &[(f64, bool)], shape: Option<f64>) -> String {
-    let lives: Vec<Life> = lives
-        .iter()
-        .filter(|(age, _)| *age > 0.0)
-        .map(|(age, failed)| {
-            if *failed {
-                Life::Failed(*age)
-            } else {
-                Life::Suspended(*age)
-            }
-        })
-        .collect();
-    match fit_life(&lives, shape.unwrap_or(DEFAULT_SHAPE)) {
+fn life_words(lives: &[ClassLife], shape: Option<f64>) -> String {
+    match fit_life(&cause::lives(lives), shape.unwrap_or(DEFAULT_SHAPE)) {
         Err(error) => format!("life data can't stand in: {error}"),
         Ok(LifeModel::Fitted(fit)) => format!(
             "until then: {}, characteristic life {:.0} h, shape {:.2}",
@@ -230,13 +220,11 @@ fn life_words(lives: &[(f64, bool)], shape: Option<f64>) -> String {
 /// # Errors
 /// What is missing, for people.
 pub fn candidate(rows: &Rows, champion: Option<&FailureModel>) -> Result<Candidate, NoCandidate> {
-    let failed = |error: &dyn std::fmt::Display| NoCandidate::Failed(error.to_string());
     if rows.len() < LEAST_ROWS {
         return Err(NoCandidate::TooFewRows { found: rows.len() });
     }
     let names = rows.layout.names();
     let features: Vec<Feature> = names.iter().map(Feature::numeric).collect();
-    let groups = rows.groups();
     let mut horizons = Vec::new();
     let mut figures = serde_json::Map::new();
     let mut leaks: Vec<Leak> = Vec::new();
@@ -252,52 +240,20 @@ pub fn candidate(rows: &Rows, champion: Option<&FailureModel>) -> Result<Candida
             only = Some(horizon_h);
             continue;
         }
-        let x = rows.x.select(Axis(0), &labelled.rows);
-        let own: Vec<u64> = labelled.rows.iter().map(|row| groups[*row]).collect();
-        for found in leak::find(x.view(), &names, &labelled.y, &own) {
+        let fitted = fit(rows, &labelled, &features, horizon_h)?;
+        for found in fitted.leaks {
             if !leaks.iter().any(|leak| leak.feature == found.feature) {
                 leaks.push(found);
             }
         }
-        let y = labels(&labelled.y);
-        let params = crate::boost::Params {
-            rounds: 200,
-            learning_rate: 0.06,
-            ..classifier(&labelled.y, features.len())
-        };
-        let training = Training::new(x.view(), &y).weights(&labelled.weight);
-        let folds = FOLDS.min(labelled.failed_assets);
-        let (booster, cross) = fit_grouped(&params, &features, training, &own, folds, PATIENCE)
-            .map_err(|error| failed(&error))?;
-        let calibration = Calibration::fit(&cross.predictions, &labelled.y, labelled.failures)
-            .ok_or_else(|| NoCandidate::Failed("no score can be calibrated".to_owned()))?;
-        let p = judge::held_out(&cross, &labelled.y, labelled.failures).map_err(NoCandidate::Failed)?;
-        let by_time =
-            judge::by_time(rows, &labelled, &features, horizon_h).map_err(|error| failed(&error))?;
         let against = champion
-            .map(|champion| judge::against(rows, &labelled, &p, champion, horizon_h))
+            .map(|champion| judge::against(rows, &labelled, &fitted.held_out, champion, horizon_h))
             .transpose()
-            .map_err(|error| failed(&error))?;
-        let base_rate = labelled.y.iter().filter(|y| **y).count() as f64 / y.len() as f64;
-        let (own, of_base_rate) = (brier(&p, &labelled.y), base_rate * (1.0 - base_rate));
-        figures.insert(
-            format!("{horizon_h}h"),
-            json!({
-                "failures": labelled.failures, "machines_that_failed": labelled.failed_assets, "rows": y.len(),
-                "base_rate": base_rate, "brier": own,
-                "brier_of_base_rate": of_base_rate, "left_out": own > judge::BETTER * of_base_rate,
-                "auc": roc_auc(&cross.predictions, &labelled.y),
-                "calibration_error": calibration_error(&p, &labelled.y, 10),
-                "reliability": reliability_table(&p, &labelled.y, 10), "rounds": cross.rounds, "by_time": by_time,
-                "against_champion": against.flatten(),
-            }),
-        );
-        horizons.push(Horizon {
-            horizon_h,
-            booster,
-            calibration,
-            failures: labelled.failures,
-        });
+            .map_err(|error| NoCandidate::Failed(error.to_string()))?;
+        let mut of = fitted.figures;
+        of["against_champion"] = against.flatten().unwrap_or_default();
+        figures.insert(format!("{horizon_h}h"), of);
+        horizons.push(fitted.horizon);
     }
     if let (true, Some(horizon_h)) = (horizons.is_empty(), only) {
         return Err(NoCandidate::OnlyFailures { horizon_h });
@@ -309,11 +265,17 @@ pub fn candidate(rows: &Rows, champion: Option<&FailureModel>) -> Result<Candida
         });
     }
     // A horizon at which nothing is told apart is left to life data, as long as another one stays.
-    let left_out = |figures: &serde_json::Map<String, Value>, horizon: &Horizon| {
-        figures[&format!("{}h", horizon.horizon_h)]["left_out"] == true
-    };
-    if horizons.iter().any(|horizon| !left_out(&figures, horizon)) {
-        horizons.retain(|horizon| !left_out(&figures, horizon));
+    let left_out = |horizon: &Horizon| judge::left_out(&figures[&format!("{}h", horizon.horizon_h)]);
+    let left: Vec<String> = horizons
+        .iter()
+        .filter_map(|horizon| Some(format!("within {} h {}", horizon.horizon_h, left_out(horizon)?)))
+        .collect();
+    if horizons.iter().any(|horizon| left_out(horizon).is_none()) {
+        horizons.retain(|horizon| left_out(horizon).is_none());
+    }
+    let (modes, of_modes) = modes::train(rows, &features)?;
+    if !of_modes.is_empty() {
+        figures.insert("modes".to_owned(), Value::Object(of_modes));
     }
     let mut sources: std::collections::BTreeMap<&str, (usize, f64)> = std::collections::BTreeMap::new();
     for label in &rows.labels {
@@ -328,12 +290,14 @@ pub fn candidate(rows: &Rows, champion: Option<&FailureModel>) -> Result<Candida
             .map(|(source, (n, weight))| ((*source).to_owned(), json!({ "n": n, "weight": weight })))
             .collect(),
     );
-    let limits = limits(rows, &horizons);
+    let mut limits = limits(rows, &horizons);
+    limits.extend(left);
     let (sketch, present) = sketch(&rows.x);
     Ok(Candidate {
         model: FailureModel {
             layout: Layout::clone(&rows.layout),
             horizons,
+            modes,
             sketch,
             present,
             known_until: Some(rows.known_until),
@@ -341,6 +305,72 @@ pub fn candidate(rows: &Rows, champion: Option<&FailureModel>) -> Result<Candida
         leaks,
         figures,
         limits,
+    })
+}
+
+/// One horizon, fitted and judged.
+pub(super) struct Fitted {
+    pub horizon: Horizon,
+    /// Probabilities of rows whose machine it has not seen.
+    pub held_out: Vec<f64>,
+    pub leaks: Vec<Leak>,
+    pub figures: Value,
+}
+
+/// Fits the model of one horizon and judges it on machines and on a time that it has not seen.
+///
+/// # Errors
+/// When it can't be fitted or calibrated.
+pub(super) fn fit(
+    rows: &Rows,
+    labelled: &Labelled,
+    features: &[Feature],
+    horizon_h: i32,
+) -> Result<Fitted, NoCandidate> {
+    let failed = |error: &dyn std::fmt::Display| NoCandidate::Failed(error.to_string());
+    let groups = rows.groups();
+    let x = rows.x.select(Axis(0), &labelled.rows);
+    let own: Vec<u64> = labelled.rows.iter().map(|row| groups[*row]).collect();
+    let leaks = leak::find(x.view(), &rows.layout.names(), &labelled.y, &own);
+    let y = labels(&labelled.y);
+    let params = crate::boost::Params {
+        rounds: 200,
+        learning_rate: 0.06,
+        ..classifier(&labelled.y, features.len())
+    };
+    let training = Training::new(x.view(), &y).weights(&labelled.weight);
+    let folds = FOLDS.min(labelled.failed_assets);
+    let (booster, cross) =
+        fit_grouped(&params, features, training, &own, folds, PATIENCE).map_err(|error| failed(&error))?;
+    let calibration = Calibration::fit(
+        &cross.predictions,
+        &labelled.y,
+        &labelled.weight,
+        labelled.failures,
+    )
+    .ok_or_else(|| NoCandidate::Failed("no score can be calibrated".to_owned()))?;
+    let held_out = judge::held_out(&cross, labelled).map_err(NoCandidate::Failed)?;
+    let by_time = judge::by_time(rows, labelled, features, horizon_h).map_err(|error| failed(&error))?;
+    let base_rate = labelled.y.iter().filter(|y| **y).count() as f64 / y.len() as f64;
+    let of_base_rate = base_rate * (1.0 - base_rate);
+    let mut figures = json!({
+        "failures": labelled.failures, "machines_that_failed": labelled.failed_assets, "rows": y.len(),
+        "base_rate": base_rate, "brier": brier(&held_out, &labelled.y), "brier_of_base_rate": of_base_rate,
+        "auc": roc_auc(&cross.predictions, &labelled.y),
+        "calibration_error": calibration_error(&held_out, &labelled.y, 10),
+        "reliability": reliability_table(&held_out, &labelled.y, 10), "rounds": cross.rounds, "by_time": by_time,
+    });
+    figures["left_out"] = json!(judge::left_out(&figures).is_some());
+    Ok(Fitted {
+        horizon: Horizon {
+            horizon_h,
+            booster,
+            calibration,
+            failures: labelled.failures,
+        },
+        held_out,
+        leaks,
+        figures,
     })
 }
 
@@ -364,30 +394,6 @@ fn limits(rows: &Rows, horizons: &[Horizon]) -> Vec<String> {
         limits.push(format!("{unsure} labels are uncertain and weigh less"));
     }
     limits
-}
-
-/// Draws the reliability table of each horizon into `folder`, for machines that were not seen; returns the files' names.
-///
-/// # Errors
-/// When a picture can't be written.
-pub fn draw(trained: &Trained, folder: &Path) -> anyhow::Result<Vec<String>> {
-    let mut drawn = Vec::new();
-    let figures = trained.figures.as_object().into_iter().flatten();
-    for (horizon, of) in figures.filter(|(name, _)| name.ends_with('h')) {
-        let bins: Vec<ReliabilityBin> = serde_json::from_value(of["reliability"].clone()).unwrap_or_default();
-        if bins.is_empty() {
-            continue;
-        }
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        let name = format!("reliability_{horizon}.svg");
-        let title = format!(
-            "{}, failure within {horizon}: probability said and share that failed",
-            trained.class
-        );
-        picture::reliability_table(&folder.join(&name), &title, &bins)?;
-        drawn.push(name);
-    }
-    Ok(drawn)
 }
 
 /// Quantiles of every column in steps of a twentieth, and the share of rows that have it.

@@ -180,6 +180,7 @@ pub fn prognose(
                 low,
                 high,
                 basis: basis.join("; "),
+                modes: Vec::new(),
             })
         })
         .collect();
@@ -301,6 +302,7 @@ fn by_model(&(horizon_h, p, low, high): &(i32, f64, f64, f64), foreseen: &Forese
         low,
         high,
         basis: format!("model of the class's {} failures{because}", foreseen.failures),
+        modes: Vec::new(),
     }
 }
 

@@ -179,7 +179,11 @@ function assess(asset, channels, klass, wear, now, stale) {
   const hazard = 0.02 + wear ** 3 * 1.6;
   const p_fail = [[24, 1 / 30], [168, 7 / 30], [720, 1]].map(([horizon_h, share]) => {
     const p = 1 - Math.exp(-hazard * share);
-    return { horizon_h, p, low: p * 0.55, high: Math.min(0.99, p * 1.7), basis: 'Weibull over the class (shape 2.1, 38 lives, 9 censored), conditional on age and health' };
+    return { horizon_h, p, low: p * 0.55, high: Math.min(0.99, p * 1.7), basis: 'Weibull over the class (shape 2.1, 38 lives, 9 censored), conditional on age and health',
+      modes: [
+        { failure_mode_id: klass.mode.id, name: klass.mode.name, p: p * 0.8, low: p * 0.35, high: Math.min(0.99, p * 1.5), basis: 'Weibull of 23 failures of it, those of other causes as suspensions' },
+        { failure_mode_id: null, name: 'cause not recorded', p: p * 0.2, low: p * 0.05, high: p * 0.4, basis: 'Weibull of 6 failures of it, those of other causes as suspensions' },
+      ] };
   });
   const end = now - (stale ? 7 * H : 40_000);
   return {

@@ -90,6 +90,95 @@ async fn remaining_life_comes_from_the_runs_of_the_class_and_can_be_computed_aga
     rig.end().await;
 }
 
+/// Three seals and a bearing have failed; the bearing's channel rises.
+#[tokio::test]
+async fn which_way_it_fails_is_said_and_can_be_computed_again() {
+    let rig = Rig::new().await;
+    let (machine, _) = rig.pump("p1", 24.0 * 12.0, wearing).await;
+    let (seal, bearing) = (
+        rig.plant.failure_mode("seal").await,
+        rig.plant.failure_mode("bearing").await,
+    );
+    sqlx::query("UPDATE failure_mode SET signature = '{\"channels\": [\"vibration*\"]}' WHERE id = $1")
+        .bind(bearing)
+        .execute(&rig.database.owner)
+        .await
+        .unwrap();
+    for (place, (mode, age)) in [(seal, 500.0), (seal, 1500.0), (bearing, 2600.0), (seal, 2900.0)]
+        .into_iter()
+        .enumerate()
+    {
+        let other = rig.plant.machine(&format!("other {place}")).await.asset;
+        sqlx::query(
+            "INSERT INTO failure_report (id, tenant_id, asset_id, failed_at, source, failure_mode_id)
+             VALUES (gen_random_uuid(), $1, $2, $3, 'person', $4)",
+        )
+        .bind(rig.plant.tenant)
+        .bind(other)
+        .bind(after_hours(age - 3000.0))
+        .bind(mode)
+        .execute(&rig.database.owner)
+        .await
+        .unwrap();
+    }
+    sqlx::query("UPDATE asset SET installed_at = $1")
+        .bind(after_hours(-3000.0))
+        .execute(&rig.database.owner)
+        .await
+        .unwrap();
+    let calm = rig.assess(machine, 24.0 * 6.0).await;
+    let worn = rig.assess(machine, 24.0 * 12.0).await;
+    for seen in [&calm, &worn] {
+        assert_eq!(seen.p_fail.len(), 3);
+        for entry in &seen.p_fail {
+            let sum: f64 = entry.modes.iter().map(|part| part.p).sum();
+            assert!(
+                (sum - entry.p).abs() < 1e-12 && entry.modes.len() == 2,
+                "{entry:?}"
+            );
+        }
+    }
+    let first = |seen: &Assessment| seen.p_within(720).unwrap().modes[0].failure_mode_id;
+    assert_eq!(
+        (first(&calm), first(&worn)),
+        (Some(seal), Some(bearing)),
+        "{:?} {:?}",
+        calm.p_fail,
+        worn.p_fail
+    );
+    let mut connection = rig.pool.acquire().await.unwrap();
+    let again = recompute(&mut connection, machine.asset, None).await.unwrap();
+    assert!(again.same, "{again:?}");
+    // A row of before the parts were kept is read as it was.
+    sqlx::query(
+        "UPDATE assessment SET p_fail = (SELECT jsonb_agg(e - 'modes') FROM jsonb_array_elements(p_fail) e)",
+    )
+    .execute(&rig.database.owner)
+    .await
+    .unwrap();
+    let old = db::stored_assessment(&mut connection, machine.asset, None)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(old.p_fail.iter().all(|entry| entry.modes.is_empty()), "{old:?}");
+    // The cause of one is recorded later: the row says why it can't be the same.
+    sqlx::query("UPDATE failure_report SET failure_mode_id = $1")
+        .bind(bearing)
+        .execute(&rig.database.owner)
+        .await
+        .unwrap();
+    let again = recompute(&mut connection, machine.asset, None).await.unwrap();
+    assert!(
+        again
+            .why
+            .iter()
+            .any(|why| why.contains("failures or failure modes")),
+        "{again:?}"
+    );
+    drop(connection);
+    rig.end().await;
+}
+
 #[tokio::test]
 async fn a_life_beyond_the_cap_is_an_open_end_and_costs_nothing() {
     let rig = Rig::new().await;

@@ -265,7 +265,8 @@ pub fn baselines(rows: &Rows, since: Timestamp) -> Seen {
     }
     if away.len() >= 2 && away.len() as f64 >= AWAY_SHARE * f64::from(machines) {
         seen.reasons.push(format!(
-            "{} of {machines} machines have stood more than {AWAY} spreads away from their baselines and none of them              failed: what is usual has changed, or the whole class has a common fault",
+            "{} of {machines} machines have stood more than {AWAY} spreads away from their baselines and none of them \
+             failed: what is usual has changed, or the whole class has a common fault",
             away.len()
         ));
     }

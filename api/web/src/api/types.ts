@@ -137,6 +137,10 @@ export interface FactorDetail {
 
 export interface Rul { p10_h?: number | null; p50_h?: number | null; p90_h?: number | null }
 
+export interface ModeProbability { failure_mode_id?: string | null; name: string; p: number; low: number; high: number; basis: string }
+/** `modes` add up to `p`; the key is missing where nothing is known of them. */
+export interface FailureProbability { horizon_h: number; p: number; low: number; high: number; basis: string; modes?: ModeProbability[] }
+
 export interface Assessment {
   asset_id: string;
   window_start: string;
@@ -147,7 +151,7 @@ export interface Assessment {
   coverage: number;
   freshness_s: number;
   failure_mode?: FailureMode | null;
-  p_fail: { horizon_h: number; p: number; low: number; high: number; basis: string }[];
+  p_fail: FailureProbability[];
   rul?: Rul | null;
   factors: FactorDetail[];
   advice: { action?: string | null; text?: string | null; by?: string | null; cost_of_waiting?: number | null; cost_of_acting?: number | null };

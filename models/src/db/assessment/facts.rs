@@ -25,9 +25,23 @@ pub struct AssetFacts {
     pub baseline_hours: Option<f64>,
     /// Running hours by a meter in `h`, whole life.
     pub running_h: Option<f64>,
+    /// Running hours for each hour of the calendar, from the meter's first reading to its newest; not known where
+    /// they lie within a day or it didn't move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<f64>,
+    /// The meter's first reading: when, and what it showed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metered_from: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metered_from_h: Option<f64>,
     pub last_failure_at: Option<Timestamp>,
     /// Running hours at the last failure.
     pub running_h_at_failure: Option<f64>,
+    /// When it was last replaced before it failed, and its running hours then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_h_at_renewal: Option<f64>,
     pub last_maintenance_at: Option<Timestamp>,
     /// Active alarms of the limit kinds, by severity; alarms that analytics raises itself don't count.
     pub alarms_critical: i64,
@@ -66,10 +80,14 @@ pub async fn assets_facts(
                 a.status, a.installed_at, a.downtime_cost_per_h,
                 CASE WHEN jsonb_typeof(a.attributes->'baseline_hours') = 'number'
                      THEN (a.attributes->>'baseline_hours')::float8 END AS baseline_hours,
-                coalesce((SELECT r.total FROM meter_reading r WHERE r.meter_id = h.id AND r.at <= w.at AND r.voided_at IS NULL
-                          ORDER BY r.at DESC LIMIT 1), h.total) AS running_h, f.failed_at AS last_failure_at,
+                coalesce(hn.total, h.total) AS running_h,
+                CASE WHEN hn.total > ho.total AND hn.at >= ho.at + interval '1 day'
+                     THEN least(1, (hn.total - ho.total) / (extract(epoch FROM hn.at - ho.at) / 3600))::float8 END AS in_use,
+                ho.at AS metered_from, ho.total AS metered_from_h, f.failed_at AS last_failure_at,
                 (SELECT r.total FROM meter_reading r WHERE r.meter_id = h.id AND r.at <= f.failed_at AND r.voided_at IS NULL
-                 ORDER BY r.at DESC LIMIT 1) AS running_h_at_failure,
+                 ORDER BY r.at DESC LIMIT 1) AS running_h_at_failure, rn.renewed_at,
+                (SELECT r.total FROM meter_reading r WHERE r.meter_id = h.id AND r.at <= rn.renewed_at AND r.voided_at IS NULL
+                 ORDER BY r.at DESC LIMIT 1) AS running_h_at_renewal,
                 (SELECT max(t.completed_at) FROM ticket t
                  WHERE t.tenant_id = a.tenant_id AND t.asset_id = a.id AND t.completed_at <= w.at) AS last_maintenance_at,
                 l.critical AS alarms_critical, l.serious AS alarms_serious, l.warning AS alarms_warning,
@@ -79,6 +97,14 @@ pub async fn assets_facts(
          JOIN asset_class c ON c.id = a.class_id
          LEFT JOIN LATERAL (SELECT m.id, m.total FROM meter m WHERE m.asset_id = a.id AND m.unit = 'h'
                             ORDER BY m.total DESC LIMIT 1) h ON true
+         LEFT JOIN LATERAL (SELECT r.at, r.total FROM meter_reading r
+                            WHERE r.meter_id = h.id AND r.at <= w.at AND r.voided_at IS NULL ORDER BY r.at LIMIT 1) ho ON true
+         LEFT JOIN LATERAL (SELECT r.at, r.total FROM meter_reading r
+                            WHERE r.meter_id = h.id AND r.at <= w.at AND r.voided_at IS NULL ORDER BY r.at DESC LIMIT 1) hn ON true
+         LEFT JOIN LATERAL (SELECT max(t.completed_at) AS renewed_at FROM ticket t
+                            WHERE t.tenant_id = a.tenant_id AND t.asset_id = a.id AND t.completed_at <= w.at
+                              AND t.status IN ('completed', 'closed') AND t.remedy_code = 'replaced'
+                              AND t.outcome IS DISTINCT FROM 'confirmed_failed') rn ON true
          LEFT JOIN LATERAL (SELECT max(r.failed_at) AS failed_at FROM failure_report r
                             WHERE r.asset_id = a.id AND r.failed_at <= w.at) f ON true
          CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE x.severity = 'critical') AS critical,
@@ -197,41 +223,6 @@ pub async fn failure_modes(connection: &mut PgConnection, class: AssetClassId) -
          FROM failure_mode WHERE class_id = $1 ORDER BY code",
     )
     .bind(class)
-    .fetch_all(connection)
-    .await
-}
-
-/// Lives of a class up to `at`: age in running hours (calendar hours where there is no meter), and
-/// whether it ended in a failure. An asset is as good as new after a failure.
-///
-/// # Errors
-/// When the database does.
-pub async fn class_lives(
-    connection: &mut PgConnection,
-    class: AssetClassId,
-    at: Timestamp,
-) -> Result<Vec<(f64, bool)>> {
-    sqlx::query_as(
-        "WITH life AS (
-             SELECT a.id, a.installed_at,
-                    least(1, coalesce((SELECT max(m.total) FROM meter m WHERE m.asset_id = a.id AND m.unit = 'h')
-                        / nullif(extract(epoch FROM $2 - a.installed_at) / 3600, 0), 1))::float8 AS in_use
-             FROM asset a WHERE a.class_id = $1 AND a.installed_at < $2),
-         failure AS (
-             SELECT l.id, l.in_use, r.failed_at,
-                    coalesce(lag(r.failed_at) OVER (PARTITION BY l.id ORDER BY r.failed_at), l.installed_at) AS began
-             FROM life l JOIN (SELECT DISTINCT asset_id, failed_at FROM failure_report) r ON r.asset_id = l.id
-             WHERE r.failed_at <= $2 AND r.failed_at > l.installed_at)
-         SELECT (extract(epoch FROM failed_at - began) / 3600 * in_use)::float8 AS age, true AS failed
-         FROM failure WHERE failed_at > began
-         UNION ALL
-         SELECT (extract(epoch FROM $2 - coalesce((SELECT max(f.failed_at) FROM failure f WHERE f.id = l.id), l.installed_at))
-                 / 3600 * l.in_use)::float8, false
-         FROM life l
-         ORDER BY age, failed",
-    )
-    .bind(class)
-    .bind(at)
     .fetch_all(connection)
     .await
 }

@@ -2,6 +2,7 @@
 //! features and assessments.
 
 pub mod facts;
+pub mod lives;
 pub mod model;
 pub mod readings;
 pub mod result;
@@ -9,6 +10,7 @@ pub mod schedule;
 pub mod training;
 
 pub use facts::*;
+pub use lives::*;
 pub use model::*;
 pub use readings::*;
 pub use result::*;

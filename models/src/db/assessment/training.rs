@@ -1,4 +1,4 @@
-//! What models learn from: stored features of a class, and labels.
+//! What models learn from: stored features of a class, and looks at drift.
 
 use sqlx::PgConnection;
 
@@ -44,43 +44,6 @@ pub async fn class_features(
     .bind(from)
     .bind(to)
     .bind(most)
-    .fetch_all(connection)
-    .await
-}
-
-/// A failure of an asset, with how sure it is and who said so.
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
-pub struct ClassLabel {
-    pub asset_id: AssetId,
-    pub failed_at: Timestamp,
-    pub weight: f64,
-    pub source: String,
-}
-
-/// Labels of a class up to `to`, by asset and time: failure reports with their weight, and predictions
-/// that a ticket's findings confirmed before the machine failed (0.7: how long it would have run on
-/// nobody knows).
-///
-/// # Errors
-/// When the database does.
-pub async fn class_labels(
-    connection: &mut PgConnection,
-    class: AssetClassId,
-    to: Timestamp,
-) -> Result<Vec<ClassLabel>> {
-    sqlx::query_as(
-        "SELECT asset_id, failed_at, max(weight) AS weight, min(source) AS source FROM (
-             SELECT r.asset_id, r.failed_at, r.weight, r.source
-             FROM failure_report r JOIN asset a ON a.id = r.asset_id
-             WHERE a.class_id = $1 AND r.failed_at <= $2
-             UNION ALL
-             SELECT p.asset_id, coalesce(p.closed_at, p.updated_at), 0.7, 'prediction'
-             FROM prediction p JOIN asset a ON a.id = p.asset_id
-             WHERE a.class_id = $1 AND p.label = 'confirmed_prevented' AND coalesce(p.closed_at, p.updated_at) <= $2) l
-         GROUP BY asset_id, failed_at ORDER BY asset_id, failed_at",
-    )
-    .bind(class)
-    .bind(to)
     .fetch_all(connection)
     .await
 }

@@ -127,7 +127,7 @@ pub async fn transition(
                 .found_failure_mode_id
                 .or(row.found_failure_mode_id)
                 .or(row.failure_mode_id);
-            report_failure(connection, id, &row, mode, actor, now).await?;
+            report_failure(connection, id, mode, actor, now).await?;
         }
     }
     let detail = json!({
@@ -194,25 +194,41 @@ async fn follow(
     sla::refresh(connection, id, now).await
 }
 
-/// What a technician found to have failed is a label for every model of the class.
+/// What a technician found to have failed is a label for every model of the class. It failed when it stopped, where a
+/// stop was recorded; else when its alarm was raised or somebody called, because what is repaired had failed before.
+/// A prediction or a plan makes its ticket before anything fails: there the work that found it is the first to know.
 async fn report_failure(
     connection: &mut PgConnection,
     id: TicketId,
-    row: &Locked,
     mode: Option<FailureModeId>,
     actor: &str,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO failure_report (id, tenant_id, asset_id, failure_mode_id, failed_at, source, ticket_id,
+        "WITH work AS (
+             SELECT t.*, coalesce(t.completed_at, $4) AS ended_at,
+                    coalesce((SELECT a.active_at FROM alarm a
+                              WHERE a.tenant_id = t.tenant_id AND a.asset_id = t.asset_id AND t.origin = 'alarm'
+                                AND t.origin_key = 'alm_' || replace(a.id::text, '-', '')), t.created_at) AS called_at
+             FROM ticket t WHERE t.id = $2)
+         INSERT INTO failure_report (id, tenant_id, asset_id, failure_mode_id, failed_at, source, ticket_id,
              mechanism_code, cause_code, remedy_code, reported_by)
-         SELECT $1, t.tenant_id, t.asset_id, $3, $4, 'ticket', t.id, t.mechanism_code, t.cause_code, t.remedy_code, $5
-         FROM ticket t WHERE t.id = $2 ON CONFLICT DO NOTHING",
+         SELECT $1, w.tenant_id, w.asset_id, $3,
+                least(w.ended_at,
+                      coalesce((SELECT min(d.started_at) FROM downtime d
+                                WHERE d.tenant_id = w.tenant_id AND d.asset_id = w.asset_id AND NOT d.voided
+                                  AND coalesce(d.reason, 'equipment_failure') = 'equipment_failure'
+                                  AND d.started_at <= w.ended_at
+                                  AND (d.ticket_id = w.id OR d.ended_at IS NULL OR d.ended_at > w.called_at)),
+                               CASE WHEN w.origin IN ('prediction', 'plan') THEN w.started_at ELSE w.called_at END,
+                               w.ended_at)),
+                'ticket', w.id, w.mechanism_code, w.cause_code, w.remedy_code, $5
+         FROM work w ON CONFLICT DO NOTHING",
     )
     .bind(crate::id::FailureReportId::new())
     .bind(id)
     .bind(mode)
-    .bind(row.completed_at.unwrap_or(now))
+    .bind(now)
     .bind(actor)
     .execute(connection)
     .await?;

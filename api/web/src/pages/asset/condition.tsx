@@ -1,7 +1,7 @@
 // Health with what lowers it, and what is to be expected.
 
 import { useNow, type Result } from '../../api/query';
-import type { Asset, Assessment, FactorDetail, Rul } from '../../api/types';
+import type { Asset, Assessment, FactorDetail, FailureProbability, Rul } from '../../api/types';
 import { interval, life, num, percent, plural, span, words } from '../../lib/format';
 import { band, BAND_TEXT, GOOD_FROM, POOR_BELOW, waterfall, type Step } from '../../lib/health';
 import { unitText } from '../../lib/unit';
@@ -122,6 +122,7 @@ export function OutlookCard({ zone, assessment }: { zone: string; assessment: Re
             {oneBasis && a.p_fail[0]?.basis && <p class="small muted">{sentenceOf(a.p_fail[0].basis)}</p>}
           </div>
         ) : <p class="muted">No failure probability: see the notes.</p>}
+        <ModeTable all={a.p_fail} />
         <div class="rul">
           <h3>Remaining useful life</h3>
           {a.rul?.p10_h != null ? <><p>{life(a.rul)}{a.rul.p50_h != null && <span class="soft">, middle {span(a.rul.p50_h * 3600)}</span>}</p><LifeBar rul={a.rul} /></> : <p class="muted">Not known</p>}
@@ -130,6 +131,34 @@ export function OutlookCard({ zone, assessment }: { zone: string; assessment: Re
         <p class="small muted">Model {a.model.name} {a.model.version}, window from <Time at={a.window_start} zone={zone} /></p>
       </div>
     </section>
+  );
+}
+
+/** Which way to fail each probability is due to. The parts of a column add up to it. */
+function ModeTable({ all }: { all: FailureProbability[] }) {
+  const horizons = [...all].sort((x, y) => x.horizon_h - y.horizon_h);
+  const longest = horizons[horizons.length - 1]?.modes ?? [];
+  if (longest.length === 0) return null;
+  return (
+    <div>
+      <h3>By the way it fails</h3>
+      <div class="scroll" tabIndex={0} role="region" aria-label="Failure probability by the way it fails">
+        <table class="compact">
+          <thead><tr><th>Failure mode</th>{horizons.map((h) => <th key={h.horizon_h} class="num">{HORIZON(h.horizon_h)}</th>)}</tr></thead>
+          <tbody>
+            {longest.map((mode) => (
+              <tr key={mode.failure_mode_id ?? ''}>
+                <td>{mode.name}<span class="sub">{mode.basis}</span></td>
+                {horizons.map((h) => {
+                  const part = h.modes?.find((m) => (m.failure_mode_id ?? null) === (mode.failure_mode_id ?? null));
+                  return <td key={h.horizon_h} class="num">{part ? interval(part.p, part.low, part.high) : '–'}</td>;
+                })}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </div>
   );
 }
 
