@@ -1,5 +1,7 @@
 //! `forewarn train`, `model`, `assess` and `drift`: the life of models from the command line.
 
+mod said;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -250,45 +252,15 @@ pub async fn assess(args: AssessArgs, url: &str, config: &analytics::Config) -> 
         println!(
             "{}",
             json!({ "asset": assessment.asset, "window_end": assessment.window_end, "health": assessment.health,
-                    "anomaly": assessment.anomaly, "coverage": assessment.coverage, "p_fail": assessment.p_fail,
+                    "anomaly": assessment.anomaly, "coverage": assessment.coverage, "freshness_s": assessment.freshness_s, "p_fail": assessment.p_fail,
                     "rul": assessment.rul, "factors": assessment.factors, "advice": assessment.advice,
                     "notes": assessment.notes, "model": assessment.model, "failure_model": assessment.failure_model,
                     "life_model": assessment.life_model(),
                     "code_version": assessment.code_version })
         );
     } else {
-        println!(
-            "health {:.0}, window to {}",
-            assessment.health, assessment.window_end
-        );
-        for factor in &assessment.factors {
-            println!("  -{:.1}  {}", factor.penalty, factor.text);
-        }
-        for p in &assessment.p_fail {
-            println!(
-                "  fails within {} h: {:.1} % ({:.1} to {:.1} %): {}",
-                p.horizon_h,
-                p.p * 100.0,
-                p.low * 100.0,
-                p.high * 100.0,
-                p.basis
-            );
-        }
-        if let Some(rul) = assessment.rul {
-            let far = rul
-                .p90_h
-                .map_or_else(|| "open".to_owned(), |p90| format!("{p90:.0} h"));
-            let more = if assessment.life_is_beyond() {
-                "more than "
-            } else {
-                ""
-            };
-            println!("  left: {more}{:.0} h ({:.0} h to {far})", rul.p50_h, rul.p10_h);
-        }
-        assessment
-            .notes
-            .iter()
-            .for_each(|note| println!("  note: {note}"));
+        let versions = said::versions(&mut *pool.acquire().await?, &assessment).await?;
+        print!("{}", said::text(&assessment, &versions));
     }
     pool.close().await;
     Ok(ExitCode::SUCCESS)

@@ -192,7 +192,7 @@ fn finish(begun: Begun, features: Option<Vec<SeriesFeatures>>) -> anyhow::Result
     };
     cause::split(&mut prognosis.p_fail, known);
     let mut reasons = detection.as_ref().map(health::reasons).unwrap_or_default();
-    reasons.extend(prognosis.reasons);
+    reasons.append(&mut prognosis.reasons);
     reasons.extend(register_reasons(&facts));
     let health = health::index(reasons);
     notes.extend(
@@ -200,7 +200,7 @@ fn finish(begun: Begun, features: Option<Vec<SeriesFeatures>>) -> anyhow::Result
             .iter()
             .flat_map(|detection| detection.notes.iter().cloned()),
     );
-    notes.extend(prognosis.notes);
+    notes.append(&mut prognosis.notes);
     let coverage = window.coverage(LONG);
     if coverage < 0.8 {
         notes.push(format!(
@@ -212,10 +212,10 @@ fn finish(begun: Begun, features: Option<Vec<SeriesFeatures>>) -> anyhow::Result
     let advice = advise(&Situation {
         at: window.end,
         health: health.value,
-        p_fail: &prognosis.p_fail,
-        rul: prognosis.rul,
-        mode: prognosis.mode.map(|place| &modes[place]),
-        downtime_cost_per_h: facts.downtime_cost_per_h,
+        prognosis: &prognosis,
+        life: &life,
+        modes,
+        facts: &facts,
     });
     let features = row.map(|row| FeatureRow {
         tenant: facts.tenant_id,

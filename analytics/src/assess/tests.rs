@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use super::*;
 use crate::testing::noise;
 
+mod advice;
 mod learned;
 mod together;
 mod work;

@@ -77,6 +77,7 @@ pub struct AgedLife {
     source: Source,
     age_h: f64,
     in_use: f64,
+    frailty: Option<Frailty>,
     /// Failures that the model was learned from.
     pub failures: usize,
     /// In words.
@@ -89,7 +90,70 @@ enum Source {
     Lives(LifeModel),
 }
 
+impl Source {
+    fn middle(&self) -> Weibull {
+        match self {
+            Self::Class(weibull) => *weibull,
+            Self::Lives(model) => model.distribution(),
+        }
+    }
+}
+
+/// How far the machine may differ from its class: m ~ Gamma(worth, worth); having survived `survived`,
+/// Gamma(worth, worth + survived), with the ends of its interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Frailty {
+    worth: f64,
+    survived: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Frailty {
+    fn new(worth: f64, survived: f64) -> Option<Self> {
+        let gamma = Gamma::new(worth, worth + survived).ok()?;
+        Some(Self {
+            worth,
+            survived,
+            low: gamma.inverse_cdf(0.5 - CONFIDENCE / 2.0),
+            high: gamma.inverse_cdf(0.5 + CONFIDENCE / 2.0),
+        })
+    }
+}
+
+/// The life of a new machine of the class.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NewLife {
+    /// In running hours.
+    pub life: Weibull,
+    /// Running hours for each hour of the calendar.
+    pub in_use: f64,
+    /// Lower end of the shape's 80 % interval, where the shape was fitted rather than assumed.
+    pub shape_low: Option<f64>,
+}
+
 impl LifeFacts {
+    /// What is known of the life of a new one, whatever the age of this one.
+    pub fn of_new(&self) -> Option<NewLife> {
+        let (life, shape_low) = if self.lives.failures() > 0 {
+            let fitted = self.lives.fitted(self.shape.unwrap_or(DEFAULT_SHAPE));
+            match fitted.as_ref().ok()? {
+                LifeModel::Fitted(fit) => (
+                    fit.distribution,
+                    fit.beta_bounds(CONFIDENCE).ok().map(|bounds| bounds.low),
+                ),
+                model @ LifeModel::Weibayes(_) => (model.distribution(), None),
+            }
+        } else {
+            (Weibull::new(self.shape?, self.scale_h?).ok()?, None)
+        };
+        Some(NewLife {
+            life,
+            in_use: self.in_use,
+            shape_low,
+        })
+    }
+
     /// # Errors
     /// A note for people: why nothing can be said from life data.
     pub fn model(&self) -> Result<AgedLife, String> {
@@ -126,9 +190,15 @@ impl LifeFacts {
             ));
         };
         let basis = format!("{words}, age {} h by {age_from}", short(age_h));
+        let age_h = age_h.max(0.0);
+        let worth = match source {
+            Source::Lives(_) => (failures as f64).min(MOST_WORTH),
+            Source::Class(_) => DEFAULT_WORTH,
+        };
         Ok(AgedLife {
+            frailty: Frailty::new(worth, source.middle().cumulative_hazard(age_h)),
             source,
-            age_h: age_h.max(0.0),
+            age_h,
             in_use: self.in_use,
             failures,
             basis,
@@ -140,14 +210,14 @@ impl AgedLife {
     /// Cumulative hazard over the next `hours` of the calendar, with its interval.
     pub fn hazard(&self, hours: f64) -> Option<Estimate> {
         let hours = hours * self.in_use;
-        let survived = |life: &Weibull| life.cumulative_hazard(self.age_h);
-        let ahead = |life: &Weibull| life.cumulative_hazard(self.age_h + hours) - survived(life);
-        let (middle, low, high, worth) = match &self.source {
+        let ahead =
+            |life: &Weibull| life.cumulative_hazard(self.age_h + hours) - life.cumulative_hazard(self.age_h);
+        let middle = self.source.middle();
+        let (low, high) = match &self.source {
             Source::Lives(model) => {
                 let p = model.conditional_failure(self.age_h, hours, CONFIDENCE).ok()?;
                 let hazard = |p: f64| -(-p.min(1.0 - 1e-12)).ln_1p();
-                let worth = (self.failures as f64).min(MOST_WORTH);
-                (model.distribution(), hazard(p.low), hazard(p.high), worth)
+                (hazard(p.low), hazard(p.high))
             }
             Source::Class(weibull) => {
                 let corners = [1.0 / SHAPE_RANGE, SHAPE_RANGE].into_iter().flat_map(|shape| {
@@ -160,28 +230,31 @@ impl AgedLife {
                     })
                 });
                 let value = ahead(weibull);
-                let (low, high) = corners.fold((value, value), |(low, high), corner| {
+                corners.fold((value, value), |(low, high), corner| {
                     (low.min(corner), high.max(corner))
-                });
-                (*weibull, low, high, DEFAULT_WORTH)
+                })
             }
         };
-        let (value, ahead, survived) = (ahead(&middle), ahead(&middle), survived(&middle));
-        if value <= 0.0 {
+        let ahead = ahead(&middle);
+        if ahead <= 0.0 {
             return Some(Estimate {
                 value: 0.0,
                 low: 0.0,
                 high: high.max(0.0),
             });
         }
-        // Frailty m ~ Gamma(worth, worth); having survived `survived`, Gamma(worth, worth + survived).
-        let frailty = Gamma::new(worth, worth + survived).ok()?;
+        let Frailty {
+            worth,
+            survived,
+            low: weakest,
+            high: strongest,
+        } = self.frailty?;
         let by_own_survival = worth / (worth + survived);
         Some(Estimate {
             // The hazard of the mean survival over the frailty.
             value: worth * (ahead / (worth + survived)).ln_1p(),
-            low: (low * by_own_survival).min(ahead * frailty.inverse_cdf(0.5 - CONFIDENCE / 2.0)),
-            high: (high * by_own_survival).max(ahead * frailty.inverse_cdf(0.5 + CONFIDENCE / 2.0)),
+            low: (low * by_own_survival).min(ahead * weakest),
+            high: (high * by_own_survival).max(ahead * strongest),
         })
     }
 }

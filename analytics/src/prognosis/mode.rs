@@ -2,7 +2,7 @@
 
 use models::db::assessment::ModeFacts;
 
-use crate::detect::Detection;
+use crate::detect::{ChannelVerdict, Detection};
 
 /// A mode must explain this share of what is unusual to be named.
 const LEAST_SHARE: f64 = 0.3;
@@ -18,14 +18,7 @@ pub fn likeliest(modes: &[ModeFacts], detection: &Detection) -> Option<usize> {
     };
     let explained = |mode: &ModeFacts| -> f64 {
         (0..shares.len())
-            .filter(|place| {
-                title(*place).is_some_and(|verdict| {
-                    mode.signature
-                        .channels
-                        .iter()
-                        .any(|pattern| matches(pattern, &verdict.title, &verdict.name))
-                })
-            })
+            .filter(|place| title(*place).is_some_and(|verdict| shows_in(mode, verdict)))
             .map(|place| shares[place].1)
             .sum()
     };
@@ -45,6 +38,14 @@ pub fn likeliest(modes: &[ModeFacts], detection: &Detection) -> Option<usize> {
                 .then_with(|| b.1.cmp(&a.1))
         })
         .map(|(_, place)| place)
+}
+
+/// Whether the mode shows in that channel.
+pub fn shows_in(mode: &ModeFacts, verdict: &ChannelVerdict) -> bool {
+    mode.signature
+        .channels
+        .iter()
+        .any(|pattern| matches(pattern, &verdict.title, &verdict.name))
 }
 
 fn matches(pattern: &str, title: &str, name: &str) -> bool {

@@ -5,7 +5,7 @@ use sqlx::types::Json;
 
 use super::*;
 use crate::detect::{Baseline, detect};
-use crate::reliability::Life;
+use crate::reliability::{Life, Weibull};
 use crate::testing::{Machine, noise};
 
 fn life() -> LifeFacts {
@@ -252,4 +252,213 @@ fn a_life_with_an_open_end_says_what_it_holds() {
         "{}",
         says(&closed)
     );
+}
+
+fn health_of(detection: &Detection, prognosis: &Prognosis) -> f64 {
+    let mut reasons = crate::health::reasons(detection);
+    reasons.extend(prognosis.reasons.iter().cloned());
+    crate::health::index(reasons).value
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn further_past_a_limit_is_never_better(
+        rise in 0.2..4.0f64, further in 0.05..4.0f64, place in 0.0..1.0f64, set in any::<bool>(), pf in prop::option::of(1.0..60.0f64),
+    ) {
+        let modes = [mode("bearing_wear", &["vibration*"], pf)];
+        // The end lies at 2 + 2 · rise: the one machine may be before the limit or past it, the other is past it.
+        let limit = 2.0 + 2.0 * (rise + further * place) - 0.3;
+        let seen = |rise: f64| {
+            let (detection, mut window) = worn(rise);
+            window.series[0].channel.high_limit = set.then_some(limit);
+            let prognosis = prognose(&life(), &modes, Some((&detection, &window)), None);
+            (health_of(&detection, &prognosis), prognosis)
+        };
+        let ((near, before), (far, past)) = (seen(rise), seen(rise + further));
+        if set {
+            let rul = past.rul.unwrap();
+            prop_assert_eq!((rul.p10_h, rul.p50_h, rul.p90_h), (0.0, 0.0, Some(0.0)));
+            prop_assert!(before.rul.is_none_or(|before| before.p50_h >= 0.0));
+            for (before, past) in before.p_fail.iter().zip(&past.p_fail) {
+                prop_assert!(past.p >= before.p && past.low >= before.low && past.high >= before.high, "{:?} {:?}", before, past);
+            }
+            // Crumbs of a quarter of a point are left out.
+            prop_assert!(far <= near + 1.0, "{} {}", near, far);
+        }
+    }
+}
+
+#[test]
+fn past_its_limit_a_machine_is_not_well() {
+    // The air handlers of the demonstration: the same wear, before and past a limit of people.
+    let at = |limit: f64| {
+        let (detection, mut window) = worn(0.5);
+        window.series[0].channel.high_limit = Some(limit);
+        let prognosis = prognose(&life(), &[], Some((&detection, &window)), None);
+        (health_of(&detection, &prognosis), prognosis)
+    };
+    let ((near, before), (far, past)) = (at(3.05), at(2.8));
+    assert!(far <= near, "{near} {far}");
+    let p = |prognosis: &Prognosis| prognosis.p_fail.iter().map(|p| p.p).collect::<Vec<_>>();
+    assert!(
+        p(&before)
+            .iter()
+            .zip(p(&past))
+            .all(|(before, past)| *before <= past)
+            && p(&past)[0] > 0.85,
+        "{:?} {:?}",
+        p(&before),
+        p(&past)
+    );
+    assert_eq!(past.rul.map(|rul| rul.p50_h), Some(0.0));
+    assert!(
+        past.p_fail[0].basis.contains("is past its limit of 2.8"),
+        "{:?}",
+        past.p_fail
+    );
+    let said: Vec<&str> = past.reasons.iter().map(|reason| reason.text.as_str()).collect();
+    assert!(
+        said.iter().any(|text| text.starts_with("nothing is left")),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_guessed_limit_counts_while_the_channel_moves() {
+    let (detection, window) = worn(8.0);
+    let prognosis = prognose(&life(), &[], Some((&detection, &window)), None);
+    let rul = prognosis.rul.unwrap();
+    assert!(rul.p50_h > 0.0 && rul.p50_h < 24.0, "{rul:?}");
+    let text = &prognosis.reasons[0].text;
+    assert!(
+        text.contains("is past") && text.contains("are taken to be left"),
+        "{text}"
+    );
+    // A step that went as far and stays there: nothing drives it on.
+    let window = Machine::new(720)
+        .measurement("vibration_de", |i| {
+            2.0 + 0.05 * noise(i) + if i > 432 { 16.0 } else { 0.0 }
+        })
+        .window();
+    let baseline = Baseline::learn(&window.head(288)).unwrap();
+    let detection = detect(&baseline, &window).unwrap();
+    let prognosis = prognose(&life(), &[], Some((&detection, &window)), None);
+    assert_eq!(prognosis.rul, None, "{:?}", prognosis.notes);
+    assert!(
+        prognosis
+            .notes
+            .iter()
+            .any(|note| note.contains("moves no further")),
+        "{:?}",
+        prognosis.notes
+    );
+}
+
+#[test]
+fn a_class_model_stands_unless_people_set_a_limit() {
+    let foreseen = Foreseen {
+        within: vec![
+            (24, 0.02, 0.01, 0.05),
+            (168, 0.1, 0.05, 0.2),
+            (720, 0.3, 0.2, 0.4),
+        ],
+        failures: 40,
+        ..Foreseen::default()
+    };
+    let at = |limit: Option<f64>| {
+        let (detection, mut window) = worn(0.5);
+        window.series[0].channel.high_limit = limit;
+        prognose(&life(), &[], Some((&detection, &window)), Some(&foreseen))
+    };
+    let model = at(None);
+    assert_eq!((model.p_fail[2].p, model.rul), (0.3, None));
+    assert!(
+        model.p_fail[2]
+            .basis
+            .starts_with("model of the class's 40 failures")
+    );
+    let past = at(Some(2.8));
+    assert!(
+        past.p_fail[0].p > 0.85 && past.p_fail[0].basis.contains("; vibration_de at"),
+        "{:?}",
+        past.p_fail
+    );
+    assert_eq!(past.rul.map(|rul| rul.p50_h), Some(0.0));
+    // Likelier than not within the month: the model itself says when.
+    let soon = Foreseen {
+        within: vec![(24, 0.1, 0.05, 0.2), (168, 0.4, 0.3, 0.5), (720, 0.8, 0.6, 0.9)],
+        ..foreseen
+    };
+    let rul = prognose(&life(), &[], None, Some(&soon)).rul.unwrap();
+    assert!(
+        (rul.p10_h - 24.0).abs() < 1e-6 && (168.0..720.0).contains(&rul.p50_h) && rul.p90_h.is_none(),
+        "{rul:?}"
+    );
+}
+
+/// Machines of several wear, calm to fast.
+static WORN: std::sync::LazyLock<Vec<(Detection, Window)>> =
+    std::sync::LazyLock::new(|| [0.0, 0.2, 0.5, 1.0, 3.0].map(worn).into());
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn what_is_said_of_the_future_agrees(
+        machine in 0..5usize, limit in prop::option::of(2.1..12.0f64), pf in prop::option::of(1.0..90.0f64),
+        age in prop::option::of(1.0..50_000.0f64), shape in 0.5..5.0f64, scale in 50.0..100_000.0f64,
+        model in prop::option::of((0.0..0.9f64, 0.0..0.9f64, 0.0..0.9f64)),
+        left in prop::option::of((1.0..2_000.0f64, 0.05..1.0f64, 1.0..4.0f64, 100.0..3_000.0f64, any::<bool>())),
+    ) {
+        let (detection, window) = &WORN[machine];
+        let mut window = window.clone();
+        window.series[0].channel.high_limit = limit;
+        let life = LifeFacts { shape: Some(shape), scale_h: Some(scale), age: age.map(|age| (age, "hour meter")), ..life() };
+        let left = left.map(|(p50_h, below, above, cap_h, open)| {
+            let p50_h = p50_h.min(cap_h);
+            let share = |h: f64| 0.95 * (1.0 - (-std::f64::consts::LN_2 * h / p50_h).exp());
+            Left {
+                rul: RemainingLife { p10_h: p50_h * below, p50_h, p90_h: (!open && p50_h < cap_h).then_some(p50_h * above) },
+                low80_h: p50_h * below,
+                cap_h,
+                runs: 20,
+                within: HORIZONS_H.iter().map(|h| {
+                    let value = share(f64::from(*h));
+                    (*h, Estimate { value, low: 0.7 * value, high: value + 0.02 })
+                }).collect(),
+                because: Vec::new(),
+            }
+        });
+        let beyond = left.as_ref().filter(|left| left.beyond()).map(|left| left.cap_h);
+        let foreseen = Foreseen {
+            within: model.map_or_else(Vec::new, |(a, b, c)| {
+                let mut p = [a, b, c];
+                p.sort_by(f64::total_cmp);
+                HORIZONS_H.iter().zip(p).map(|(h, p)| (*h, p, 0.6 * p, p + 0.05)).collect()
+            }),
+            failures: 15,
+            life: left,
+            ..Foreseen::default()
+        };
+        let modes = [mode("bearing_wear", &["vibration*"], pf)];
+        let said = prognose(&life, &modes, Some((detection, &window)), Some(&foreseen));
+        prop_assert!(said.p_fail.windows(2).all(|pair| pair[0].p <= pair[1].p && pair[0].high <= pair[1].high), "{:?}", said.p_fail);
+        for entry in &said.p_fail {
+            prop_assert!(0.0 <= entry.low && entry.low <= entry.p && entry.p <= entry.high && entry.high < 1.0, "{:?}", entry);
+        }
+        if let Some(rul) = said.rul {
+            prop_assert!(0.0 <= rul.p10_h && rul.p10_h <= rul.p50_h && rul.p90_h.is_none_or(|p90| rul.p50_h <= p90), "{:?}", rul);
+            for entry in &said.p_fail {
+                let horizon = f64::from(entry.horizon_h);
+                // "More than the cap" says nothing of what comes after it.
+                let open = rul.p90_h.is_none() && beyond.is_some_and(|cap| rul.p50_h >= cap && horizon >= cap);
+                prop_assert!((entry.p >= 0.5) == (rul.p50_h <= horizon) || open, "{:?} {:?}", rul, entry);
+            }
+        }
+        for reason in &said.reasons {
+            prop_assert!(!reason.text.contains(" 0 %") && !reason.text.contains("100 %") && !reason.text.contains("(0 to"), "{}", reason.text);
+        }
+    }
 }

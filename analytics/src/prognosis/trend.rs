@@ -8,7 +8,7 @@ use models::assessment::RemainingLife;
 use models::id::ChannelId;
 
 use crate::detect::{ChannelVerdict, Detection, WORTH_A_WORD, short};
-use crate::features::{LONG, SHORT};
+use crate::features::{LONG, SHORT, SeriesFeatures};
 use crate::stats;
 use crate::window::Window;
 
@@ -22,6 +22,10 @@ const LEAST_POINTS: usize = 8;
 const OVERLAP: f64 = 1.5;
 /// Without a limit set by people: this many times the distance at which the channel alarms.
 const DEFAULT_LIMIT: f64 = 10.0;
+/// Such a limit is a guess. However near it is, or past, this share of it is taken to be left while the channel moves on.
+const LEAST_LEFT: f64 = 0.2;
+/// Factor within which the time until it is known at best, for 80 % of machines.
+const GUESS: f64 = 2.5;
 /// Beyond a year nothing is said.
 const MOST_H: f64 = 24.0 * 365.0;
 
@@ -31,35 +35,73 @@ pub struct Trend {
     pub title: String,
     pub slope_per_h: f64,
     pub limit_text: String,
+    /// The limit was set by people; else it is a multiple of the alarm distance.
+    pub set: bool,
+    /// It is past a limit that nobody set.
+    pub beyond: bool,
     pub rul: RemainingLife,
 }
 
+/// A channel that is at the limit that people set or beyond it: nothing is left to extrapolate.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    None,
-    Towards(Trend),
-    /// Already there; nothing to extrapolate.
-    Past(String),
+pub struct Past {
+    pub channel: ChannelId,
+    pub title: String,
+    pub value: f64,
+    pub limit_text: String,
 }
 
-/// The trend that reaches its limit first.
-pub fn to_limit(detection: &Detection, window: &Window) -> Outcome {
-    let mut best = Outcome::None;
+/// What the deviating channels say of their limits.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// The trend that reaches its limit first.
+    pub towards: Option<Trend>,
+    pub past: Vec<Past>,
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Outcome {
+    None,
+    Towards(Trend),
+    Past(Past),
+    Note(String),
+}
+
+/// Trends of the deviating channels to their limits.
+pub fn to_limits(detection: &Detection, window: &Window) -> Limits {
+    let mut limits = Limits::default();
     for verdict in detection
         .channels
         .iter()
         .filter(|verdict| verdict.anomaly > WORTH_A_WORD)
     {
-        let found = one(verdict, detection, window);
-        best = match (best, found) {
-            (Outcome::Towards(a), Outcome::Towards(b)) => {
-                Outcome::Towards(if b.rul.p50_h < a.rul.p50_h { b } else { a })
+        match one(verdict, detection, window) {
+            Outcome::None => {}
+            Outcome::Towards(found) => {
+                if found.beyond {
+                    limits
+                        .notes
+                        .push(format!("{} is past {} already", found.title, found.limit_text));
+                }
+                if limits
+                    .towards
+                    .as_ref()
+                    .is_none_or(|best| found.rul.p50_h < best.rul.p50_h)
+                {
+                    limits.towards = Some(found);
+                }
             }
-            (Outcome::None, found) | (Outcome::Past(_), found @ Outcome::Towards(_)) => found,
-            (best, _) => best,
-        };
+            Outcome::Past(past) => {
+                limits
+                    .notes
+                    .push(format!("{} is past {} already", past.title, past.limit_text));
+                limits.past.push(past);
+            }
+            Outcome::Note(note) => limits.notes.push(note),
+        }
     }
-    best
+    limits
 }
 
 fn one(verdict: &ChannelVerdict, detection: &Detection, window: &Window) -> Outcome {
@@ -90,16 +132,65 @@ fn one(verdict: &ChannelVerdict, detection: &Detection, window: &Window) -> Outc
         }
     };
     let left = sign * (limit - verdict.value);
-    if left <= 0.0 {
-        return Outcome::Past(format!("{} is past {limit_text} already", verdict.title));
-    }
-    let Some((_, features)) = detection
+    let line = detection
         .features
         .iter()
         .find(|(channel, _)| *channel == verdict.channel)
-    else {
+        .and_then(|(_, features)| rising(verdict, features, sign, window));
+    if left <= 0.0 && set.is_some() {
+        return Outcome::Past(Past {
+            channel: verdict.channel,
+            title: verdict.title.clone(),
+            value: verdict.value,
+            limit_text,
+        });
+    }
+    if left <= 0.0 && line.is_none() {
+        return Outcome::Note(format!(
+            "{} is past {limit_text} already, and moves no further",
+            verdict.title
+        ));
+    }
+    let beyond = left <= 0.0;
+    let left = if set.is_some() {
+        left
+    } else {
+        left.max(LEAST_LEFT * DEFAULT_LIMIT * verdict.reach)
+    };
+    let Some(line) = line else {
         return Outcome::None;
     };
+    let noise = Z80 * line.residual;
+    let p50 = left / line.slope;
+    if p50 > MOST_H {
+        return Outcome::None;
+    }
+    let p90 = (left + noise) / line.low;
+    let p10 = ((left - noise).max(0.0) / line.high).min(p50);
+    let (p10, p90) = if set.is_some() {
+        (p10, p90)
+    } else {
+        (p10.min(p50 / GUESS), p90.max(p50 * GUESS))
+    };
+    let rul = RemainingLife {
+        p10_h: p10,
+        p50_h: p50,
+        p90_h: (p90 <= MOST_H).then_some(p90.max(p50)),
+    };
+    Outcome::Towards(Trend {
+        channel: verdict.channel,
+        title: verdict.title.clone(),
+        slope_per_h: sign * line.slope,
+        limit_text,
+        set: set.is_some(),
+        beyond,
+        rul,
+    })
+}
+
+/// The line through the medians since the deviation began, if the whole interval of its slope leads away from what
+/// is usual.
+fn rising(verdict: &ChannelVerdict, features: &SeriesFeatures, sign: f64, window: &Window) -> Option<Line> {
     let since = (verdict.for_h * window.steps_per_hour()).round() as usize;
     let steps = since.clamp(LEAST_POINTS * THIN, LONG).min(features.steps());
     let first = features.steps() - steps;
@@ -109,30 +200,7 @@ fn one(verdict: &ChannelVerdict, detection: &Detection, window: &Window) -> Outc
         .map(|step| (window.hours(step - first), sign * features.median_short(step)))
         .filter(|(_, value)| value.is_finite())
         .collect();
-    let Some(line) = theil_sen(&points) else {
-        return Outcome::None;
-    };
-    if line.low <= 0.0 {
-        return Outcome::None;
-    }
-    let noise = Z80 * line.residual;
-    let p50 = left / line.slope;
-    if p50 > MOST_H {
-        return Outcome::None;
-    }
-    let p90 = (left + noise) / line.low;
-    let rul = RemainingLife {
-        p10_h: ((left - noise).max(0.0) / line.high).min(p50),
-        p50_h: p50,
-        p90_h: (p90 <= MOST_H).then_some(p90.max(p50)),
-    };
-    Outcome::Towards(Trend {
-        channel: verdict.channel,
-        title: verdict.title.clone(),
-        slope_per_h: sign * line.slope,
-        limit_text,
-        rul,
-    })
+    theil_sen(&points).filter(|line| line.low > 0.0)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -141,6 +141,28 @@ export interface ModeProbability { failure_mode_id?: string | null; name: string
 /** `modes` add up to `p`; the key is missing where nothing is known of them. */
 export interface FailureProbability { horizon_h: number; p: number; low: number; high: number; basis: string; modes?: ModeProbability[] }
 
+/** What could be done: `now`, `next_stop`, `date` or `run_to_failure`. */
+export interface AdviceOption { action: string; at?: string | null; cost: number; cost_low: number; cost_high: number; p_before?: number | null }
+/** `options` has the cheapest first; keys are missing where there is nothing to say. */
+export interface Advice {
+  action?: string | null;
+  text?: string | null;
+  at?: string | null;
+  by?: string | null;
+  cost_of_waiting?: number | null;
+  cost_of_acting?: number | null;
+  options?: AdviceOption[];
+  span_h?: number | null;
+  runner_up?: string | null;
+  cheapest_from?: string | null;
+  cheapest_to?: string | null;
+  p_from?: number | null;
+  p_to?: number | null;
+  action_low?: string | null;
+  action_high?: string | null;
+  missing?: string[];
+}
+
 export interface Assessment {
   asset_id: string;
   window_start: string;
@@ -154,7 +176,7 @@ export interface Assessment {
   p_fail: FailureProbability[];
   rul?: Rul | null;
   factors: FactorDetail[];
-  advice: { action?: string | null; text?: string | null; by?: string | null; cost_of_waiting?: number | null; cost_of_acting?: number | null };
+  advice: Advice;
   notes: string[];
   model: { id: string; name: string; version: number | string };
   code_version: string;

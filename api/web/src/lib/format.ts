@@ -45,7 +45,7 @@ export function quantity(value: number | null | undefined, unit: string | null |
   return text === NONE || !shown ? text : `${text}${NBSP}${shown}`;
 }
 
-/** A probability 0-1. Never says 0 % or 100 % of something that is merely close to it. */
+/** A share 0-1. Never says 0 % or 100 % of something that is merely close to it. */
 export function percent(p: number | null | undefined): string {
   if (p == null || !Number.isFinite(p)) return NONE;
   const hundred = p * 100;
@@ -54,14 +54,19 @@ export function percent(p: number | null | undefined): string {
   return `${hundred < 10 && hundred > 0 ? trimmed(hundred, 1) : hundred > 99 ? trimmed(hundred, 1) : Math.round(hundred)}${NBSP}%`;
 }
 
+/** A probability 0-1. Nothing is certain: not even an exact 0 or 1, which a bound may be, is said as such. */
+export function probability(p: number | null | undefined): string {
+  return p == null ? NONE : percent(Math.min(1 - 1e-9, Math.max(1e-9, p)));
+}
+
 /** A probability with its interval: "12 % (8–19 %)". */
 export function interval(p: number, low: number, high: number): string {
-  return `${percent(p)} (${bounds(low, high)})`;
+  return `${probability(p)} (${bounds(low, high)})`;
 }
 
 /** The interval alone: "8–19 %". */
 export function bounds(low: number, high: number): string {
-  return `${percent(low).replace(/\s?%$/, '')}–${percent(high)}`;
+  return `${probability(low).replace(/\s?%$/, '')}–${probability(high)}`;
 }
 
 function trimmed(value: number, decimals: number): string {

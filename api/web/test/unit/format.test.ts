@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bounds, count, interval, life, lifeShort, num, percent, plural, quantity, shortCount, shortId, span, words } from '../../src/lib/format';
+import { bounds, count, interval, probability, life, lifeShort, num, percent, plural, quantity, shortCount, shortId, span, words } from '../../src/lib/format';
 import { unitText } from '../../src/lib/unit';
 
 const plain = (s: string): string => s.replace(/[\u00a0\u202f]/g, ' ');
@@ -39,6 +39,13 @@ describe('probabilities', () => {
   it('shows the interval', () => {
     expect(plain(interval(0.12, 0.08, 0.19))).toBe('12 % (8–19 %)');
     expect(plain(bounds(0.0001, 0.2))).toBe('< 0.1–20 %');
+  });
+
+  it('says of no probability that it is certain', () => {
+    expect(plain(interval(0.5, 0, 1))).toBe('50 % (< 0.1–> 99.9 %)');
+    expect(plain(probability(1))).toBe('> 99.9 %');
+    expect(plain(probability(0))).toBe('< 0.1 %');
+    expect(probability(null)).toBe('–');
   });
 });
 

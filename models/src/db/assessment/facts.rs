@@ -21,6 +21,9 @@ pub struct AssetFacts {
     pub status: AssetStatus,
     pub installed_at: Option<Timestamp>,
     pub downtime_cost_per_h: Option<f64>,
+    /// What a failure costs once besides repair and downtime; set by people in `attributes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_cost: Option<f64>,
     /// How much of its first history is to be taken as healthy; set by people in `attributes`.
     pub baseline_hours: Option<f64>,
     /// Running hours by a meter in `h`, whole life.
@@ -53,6 +56,11 @@ pub struct AssetFacts {
     /// Highest used share of a plan's meter interval; above 1 = overdue.
     pub plan_use: Option<f64>,
     pub plan_name: Option<String>,
+    /// When the machine stops anyway: the next occurrence of one of its plans, and the plan's name. In the past: overdue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_stop_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_stop: Option<String>,
 }
 
 /// `None`: no such asset.
@@ -91,7 +99,10 @@ pub async fn assets_facts(
                 (SELECT max(t.completed_at) FROM ticket t
                  WHERE t.tenant_id = a.tenant_id AND t.asset_id = a.id AND t.completed_at <= w.at) AS last_maintenance_at,
                 l.critical AS alarms_critical, l.serious AS alarms_serious, l.warning AS alarms_warning,
-                e.day AS errors_24h, e.week AS errors_7d, p.used AS plan_use, p.name AS plan_name
+                e.day AS errors_24h, e.week AS errors_7d, p.used AS plan_use, p.name AS plan_name,
+                CASE WHEN jsonb_typeof(a.attributes->'failure_cost') = 'number' AND (a.attributes->>'failure_cost')::float8 >= 0
+                     THEN (a.attributes->>'failure_cost')::float8 END AS failure_cost,
+                stop.at AS next_stop_at, stop.name AS next_stop
          FROM unnest($1::uuid[], $2::timestamptz[]) AS w (asset, at)
          JOIN asset a ON a.id = w.asset
          JOIN asset_class c ON c.id = a.class_id
@@ -118,7 +129,13 @@ pub async fn assets_facts(
                              WHERE v.asset_id = a.id AND v.severity > 0 AND v.ts > w.at - interval '7 days' AND v.ts <= w.at) e
          LEFT JOIN LATERAL (SELECT (m.total - q.anchor_units) / q.every_units AS used, q.name
                             FROM maintenance_plan q JOIN meter m ON m.id = q.meter_id
-                            WHERE q.asset_id = a.id AND q.enabled ORDER BY used DESC LIMIT 1) p ON true",
+                            WHERE q.asset_id = a.id AND q.enabled ORDER BY used DESC LIMIT 1) p ON true
+         LEFT JOIN LATERAL (SELECT q.name, coalesce(o.due, (q.forecast->>'date')::date)::timestamp AT TIME ZONE s.time_zone AS at
+                            FROM maintenance_plan q JOIN site s ON s.id = a.site_id
+                            CROSS JOIN LATERAL (SELECT min(x.due_date) AS due FROM plan_occurrence x
+                                                WHERE x.plan_id = q.id AND x.status IN ('due', 'ticketed')) o
+                            WHERE q.asset_id = a.id AND q.enabled AND coalesce(o.due, (q.forecast->>'date')::date) IS NOT NULL
+                            ORDER BY at, q.name LIMIT 1) stop ON true",
     )
     .bind(assets.iter().map(|(asset, _)| *asset).collect::<Vec<_>>())
     .bind(assets.iter().map(|(_, at)| *at).collect::<Vec<_>>())

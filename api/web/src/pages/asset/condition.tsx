@@ -6,6 +6,7 @@ import { interval, life, num, percent, plural, span, words } from '../../lib/for
 import { band, BAND_TEXT, GOOD_FROM, POOR_BELOW, waterfall, type Step } from '../../lib/health';
 import { unitText } from '../../lib/unit';
 import { relative } from '../../lib/time';
+import { AdviceBox } from './advice';
 import { BAND_MARK, Empty, Loading, Problem, Range, Tag, Time } from '../../ui/parts';
 
 /** A quiet arc: grey ground, ticks at the limits of the bands, and the value as arc, number and word. */
@@ -125,7 +126,7 @@ export function OutlookCard({ zone, assessment }: { zone: string; assessment: Re
         <ModeTable all={a.p_fail} />
         <div class="rul">
           <h3>Remaining useful life</h3>
-          {a.rul?.p10_h != null ? <><p>{life(a.rul)}{a.rul.p50_h != null && <span class="soft">, middle {span(a.rul.p50_h * 3600)}</span>}</p><LifeBar rul={a.rul} /></> : <p class="muted">Not known</p>}
+          {a.rul?.p50_h === 0 ? <p>Used up: a limit is passed.</p> : a.rul?.p10_h != null ? <><p>{life(a.rul)}{a.rul.p50_h != null && <span class="soft">, middle {span(a.rul.p50_h * 3600)}</span>}</p><LifeBar rul={a.rul} /></> : <p class="muted">Not known</p>}
         </div>
         {a.notes.length > 0 && <ul class="notes">{a.notes.map((n) => <li key={n}>{n}</li>)}</ul>}
         <p class="small muted">Model {a.model.name} {a.model.version}, window from <Time at={a.window_start} zone={zone} /></p>
@@ -158,23 +159,6 @@ function ModeTable({ all }: { all: FailureProbability[] }) {
           </tbody>
         </table>
       </div>
-    </div>
-  );
-}
-
-const ACTION: Record<string, string> = { none: 'Nothing to do', watch: 'Keep an eye on it', plan: 'Plan the work', now: 'Act now' };
-
-function AdviceBox({ advice, zone }: { advice: Assessment['advice']; zone: string }) {
-  if (!advice?.text && !advice?.action) return null;
-  return (
-    <div class={`advice${advice.action === 'now' ? ' urgent' : advice.action === 'none' ? ' calm' : ''}`}>
-      <p>{advice.action && <b class="strong">{ACTION[advice.action] ?? words(advice.action)}. </b>}{advice.text}</p>
-      {(advice.by || advice.cost_of_waiting != null) && (
-        <p class="small soft">
-          {advice.by && <>Before <Time at={advice.by} zone={zone} />. </>}
-          {advice.cost_of_waiting != null && <>Expected cost of failing within 30 days {num(advice.cost_of_waiting)}{advice.cost_of_acting != null && <>, of planned work {num(advice.cost_of_acting)}</>}.</>}
-        </p>
-      )}
     </div>
   );
 }
