@@ -141,6 +141,7 @@ mod tests {
                 low: 0.0,
                 high: 0.9995,
                 basis: "a limit".to_owned(),
+                modes: Vec::new(),
             }],
             rul: Some(RemainingLife {
                 p10_h: 0.0,

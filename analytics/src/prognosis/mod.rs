@@ -131,6 +131,7 @@ pub fn prognose(
                 low,
                 high,
                 basis: basis(&curve, foreseen, hours),
+                modes: Vec::new(),
             })
         })
         .collect();
