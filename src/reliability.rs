@@ -7,7 +7,7 @@ use analytics::reliability::Life;
 use analytics::reliability::replacement::Costs;
 use analytics::report::{self, Lived, Lives};
 use anyhow::Context;
-use models::db::assessment as db;
+use models::db::assessment::{self as db, ClassLabel, ClassLife, ModeFacts};
 use models::db::{Role, connect};
 use models::time::Timestamp;
 
@@ -115,25 +115,119 @@ async fn of_class(name: &str, tenant: Option<&str>, url: &str) -> anyhow::Result
             other.tenant
         );
     }
-    let lives = db::class_lives(&mut connection, class.class_id, Timestamp::now()).await?;
+    let now = Timestamp::now();
+    let lives = db::class_lives(&mut connection, class.class_id, now).await?;
+    let modes = db::failure_modes(&mut connection, class.class_id).await?;
+    let labels = db::class_labels(&mut connection, class.class_id, now).await?;
     drop(connection);
     pool.close().await;
-    let lives = lives
-        .into_iter()
+    let lives = Lives {
+        lives: told_apart(&lives, &modes),
+        repairs: repairs(&labels, now),
+        ..Lives::default()
+    };
+    Ok((lives, class.weibull_shape))
+}
+
+/// Lives with the name of what ended them, where that was ever said.
+fn told_apart(lives: &[ClassLife], modes: &[ModeFacts]) -> Vec<Lived> {
+    let said = lives.iter().any(|life| life.failure_mode_id.is_some());
+    let cause = |life: &ClassLife| {
+        let mode = modes.iter().find(|mode| Some(mode.id) == life.failure_mode_id);
+        mode.map_or_else(|| "cause not recorded".to_owned(), |mode| mode.name.clone())
+    };
+    lives
+        .iter()
         .filter(|life| life.age_h > 0.0)
         .map(|life| {
-            Lived::from(if life.failed {
-                Life::Failed(life.age_h)
+            let lived = if life.failed {
+                Life::Failed
             } else {
-                Life::Suspended(life.age_h)
-            })
+                Life::Suspended
+            };
+            Lived {
+                cause: (said && life.failed).then(|| cause(life)),
+                ..Lived::from(lived(life.age_h))
+            }
         })
+        .collect()
+}
+
+/// Hours from each failure until its machine was back in service, where that is known. What was prevented was no
+/// repair, and one that lasts has no time yet.
+fn repairs(labels: &[ClassLabel], now: Timestamp) -> Option<Vec<f64>> {
+    let hours: Vec<f64> = labels
+        .iter()
+        .filter(|label| {
+            label.source != "prediction" && label.failed_at < label.restored_at && label.restored_at < now
+        })
+        .map(|label| label.restored_at.seconds_since(label.failed_at) / 3600.0)
         .collect();
-    Ok((
-        Lives {
-            lives,
-            ..Lives::default()
-        },
-        class.weibull_shape,
-    ))
+    (!hours.is_empty()).then_some(hours)
+}
+
+#[cfg(test)]
+mod tests {
+    use models::id::{AssetId, FailureModeId};
+    use sqlx::types::Json;
+
+    use super::*;
+
+    #[test]
+    fn lives_of_a_class_carry_what_ended_them() {
+        let wear = ModeFacts {
+            id: FailureModeId::new(),
+            code: "wear".to_owned(),
+            name: "Bearing wear".to_owned(),
+            signature: Json(Default::default()),
+            pf_interval_days: None,
+            repair_hours: None,
+            repair_cost: None,
+        };
+        let life = |age_h: f64, failed: bool, failure_mode_id: Option<FailureModeId>| ClassLife {
+            age_h,
+            failed,
+            failure_mode_id,
+        };
+        let said = [
+            life(0.0, false, None),
+            life(300.0, true, Some(wear.id)),
+            life(400.0, true, None),
+            life(500.0, false, None),
+        ];
+        let lives = told_apart(&said, std::slice::from_ref(&wear));
+        let causes: Vec<Option<&str>> = lives.iter().map(|lived| lived.cause.as_deref()).collect();
+        assert_eq!(causes, [Some("Bearing wear"), Some("cause not recorded"), None]);
+        assert_eq!(lives[2].life, Life::Suspended(500.0));
+        // Where nobody ever said how, there is nothing to tell apart.
+        let unsaid = told_apart(&[life(400.0, true, None)], &[wear]);
+        assert_eq!(unsaid, [Lived::from(Life::Failed(400.0))]);
+    }
+
+    #[test]
+    fn a_repair_lasts_until_the_machine_is_back() {
+        let failed_at = Timestamp::from_secs(1_000_000);
+        let hour = |hours: f64| failed_at.plus_seconds(3600.0 * hours);
+        let label = |source: &str, restored_at: Timestamp| ClassLabel {
+            asset_id: AssetId::new(),
+            failed_at,
+            restored_at,
+            weight: 1.0,
+            source: source.to_owned(),
+            failure_mode_id: None,
+            failure_mode_name: None,
+        };
+        let labels = [
+            label("person", hour(6.0)),
+            label("ticket", failed_at),
+            label("prediction", hour(4.0)),
+            label("signal", hour(48.0)),
+        ];
+        assert_eq!(
+            repairs(&labels, hour(48.0)),
+            Some(vec![6.0]),
+            "the last one lasts"
+        );
+        assert_eq!(repairs(&labels[1..3], hour(48.0)), None);
+    }
 }
