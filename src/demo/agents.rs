@@ -5,10 +5,11 @@ use std::path::Path;
 
 use anyhow::Context;
 use models::db::auth::{Secret, SecretKind};
+use models::time::Timestamp;
 use toml::{Table, Value};
 
 use super::plant::{Plant, Site, Tenant};
-use super::write_private;
+use super::{engines, write_private};
 
 /// The gateways' secrets by `{tenant}/{gateway}`, made once.
 #[derive(Debug)]
@@ -52,13 +53,14 @@ fn key(tenant: &str, gateway: &str) -> String {
     format!("{tenant}/{gateway}")
 }
 
-/// Writes `dir/agents/{gateway}.toml`; returns how many.
+/// Writes `dir/agents/{gateway}.toml`; returns how many. `began`: see [`engines::failed`].
 pub fn write(
     dir: &Path,
     plant: &Plant,
     secrets: &Secrets,
     uplink: &str,
     data: &Path,
+    began: Option<Timestamp>,
 ) -> anyhow::Result<usize> {
     let data = data
         .canonicalize()
@@ -67,7 +69,7 @@ pub fn write(
     for tenant in &plant.tenant {
         for site in &tenant.site {
             let secret = secrets.of(&tenant.slug, &site.gateway)?;
-            let config = config(tenant, site, secret, uplink, &data);
+            let config = config(tenant, site, secret, uplink, &data, began);
             let text = format!(
                 "# Gateway of {}. Written by `forewarn demo prepare`; changes are overwritten.\n\n{}",
                 site.name,
@@ -80,7 +82,14 @@ pub fn write(
     Ok(agents)
 }
 
-fn config(tenant: &Tenant, site: &Site, secret: &Secret, uplink: &str, data: &Path) -> Table {
+fn config(
+    tenant: &Tenant,
+    site: &Site,
+    secret: &Secret,
+    uplink: &str,
+    data: &Path,
+    began: Option<Timestamp>,
+) -> Table {
     let mut collect: Vec<Table> = site
         .asset
         .iter()
@@ -94,7 +103,10 @@ fn config(tenant: &Tenant, site: &Site, secret: &Secret, uplink: &str, data: &Pa
         collect.push(bearing_rig(data));
     }
     if site.turbofans > 0 {
-        collect.push(turbofans(data, site.turbofans));
+        collect.push(engines::flying(data, site.turbofans));
+    }
+    if let Some(began) = began.filter(|_| !site.failed_turbofans.is_empty()) {
+        collect.push(engines::failed(data, began));
     }
     table([
         (
@@ -134,14 +146,14 @@ fn with_pace(mut collect: Table) -> Table {
     collect
 }
 
-fn table<const N: usize>(pairs: [(&str, Value); N]) -> Table {
+pub(super) fn table<const N: usize>(pairs: [(&str, Value); N]) -> Table {
     pairs
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
         .collect()
 }
 
-fn file(data: &Path, name: &str) -> Value {
+pub(super) fn file(data: &Path, name: &str) -> Value {
     data.join(name).display().to_string().into()
 }
 
@@ -157,24 +169,6 @@ fn bearing_rig(data: &Path) -> Table {
         ("history", 0.72.into()),
         ("max_rows", 982_i64.into()),
         ("live_every_s", 10.0.into()),
-        ("on_end", "hold".into()),
-    ])
-}
-
-/// The engines of the turbofan data set: three flights a day, each engine at another age.
-fn turbofans(data: &Path, units: u32) -> Table {
-    table([
-        ("kind", "replay".into()),
-        ("format", "cmapss".into()),
-        ("file", file(data, "cmapss-fd001-20.csv.gz")),
-        (
-            "units",
-            Value::Array((1..=i64::from(units)).map(Value::from).collect()),
-        ),
-        ("device_prefix", "engine-".into()),
-        ("step_s", 28_800.0.into()),
-        ("history", Value::Array(vec![0.35.into(), 0.93.into()])),
-        ("live_every_s", 60.0.into()),
         ("on_end", "hold".into()),
     ])
 }

@@ -4,6 +4,7 @@
 //! other, history included.
 
 mod agents;
+mod engines;
 mod plant;
 mod register;
 pub mod story;
@@ -58,10 +59,11 @@ pub async fn prepare(url: &str, dir: &Path, uplink: &str, data: &Path) -> anyhow
         .await?;
     let mut transaction = connection.begin().await?;
     let secrets = agents::Secrets::load(dir, &plant)?;
-    let assets = register::register(&mut transaction, &plant, &secrets, &sign_in).await?;
+    let register::Written { assets, began } =
+        register::register(&mut transaction, &plant, &secrets, &sign_in).await?;
     transaction.commit().await?;
     connection.close().await?;
-    let agents = agents::write(dir, &plant, &secrets, uplink, data)?;
+    let agents = agents::write(dir, &plant, &secrets, uplink, data, began)?;
     Ok(Prepared {
         assets,
         agents,

@@ -119,12 +119,23 @@ pub struct Site {
     pub areas: Vec<String>,
     #[serde(default)]
     pub asset: Vec<Asset>,
-    /// Engines that replay the turbofan data set, one unit each.
+    /// Engines that replay the turbofan data set, one unit each, and those that failed before the demo begins.
     #[serde(default)]
     pub turbofans: u32,
+    #[serde(default)]
+    pub failed_turbofans: Vec<FailedTurbofan>,
     /// Whether the site's gateway also replays the bearing rig.
     #[serde(default)]
     pub bearing_rig: bool,
+}
+
+/// A unit of the data set that has run to its failure.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedTurbofan {
+    pub unit: u32,
+    /// Place of its last flight among its rows in the file, from 0.
+    pub last_flight: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -134,6 +145,8 @@ pub struct Asset {
     pub class: String,
     pub area: String,
     pub parent: Option<String>,
+    #[serde(default)]
+    pub status: models::asset::AssetStatus,
     pub criticality: models::asset::Criticality,
     pub downtime_cost_per_h: Option<f64>,
     pub device: Option<String>,
@@ -148,6 +161,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::demo::engines::OVERHAUL;
 
     /// Names that refer to nothing would make a plant that looks fine and alarms nobody.
     #[test]
@@ -184,7 +198,8 @@ mod tests {
                 }
             }
             for site in &tenant.site {
-                assets += site.asset.len() + site.turbofans as usize;
+                assets += site.asset.len() + site.turbofans as usize + site.failed_turbofans.len();
+                assert!(site.failed_turbofans.is_empty() || site.areas.iter().any(|area| area == OVERHAUL));
                 for asset in &site.asset {
                     assert!(
                         tenant.class.iter().any(|class| class.name == asset.class),
@@ -194,6 +209,6 @@ mod tests {
                 }
             }
         }
-        assert!(plant.tenant.len() == 2 && assets >= 36, "{assets} assets");
+        assert!(plant.tenant.len() == 2 && assets >= 54, "{assets} assets");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::Context;
 use argon2::password_hash::{PasswordHasher, SaltString, rand_core::OsRng};
 use models::alarm::Params;
-use models::asset::{AssetStatus, Criticality};
+use models::asset::AssetStatus;
 use models::db::alarm::NewRule;
 use models::db::register as db;
 use models::id::{
@@ -16,9 +16,9 @@ use models::time::Timestamp;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::SignIn;
 use super::agents::Secrets;
 use super::plant::{Asset, Class, Plant, Rule, Site, Tenant};
+use super::{SignIn, engines};
 
 /// A class as it stands in the register.
 struct Registered<'a> {
@@ -27,13 +27,24 @@ struct Registered<'a> {
     modes: HashMap<&'a str, FailureModeId>,
 }
 
-/// Number of assets.
+/// Whoever has entered the plant's past.
+pub(super) const PLANNER: &str = "Demo planner";
+
+/// What stands in the register.
+#[derive(Debug)]
+pub struct Written {
+    pub assets: usize,
+    /// When the rows of the engines begin that failed.
+    pub began: Option<Timestamp>,
+}
+
+/// Writes what is missing.
 pub async fn register(
     connection: &mut PgConnection,
     plant: &Plant,
     secrets: &Secrets,
     sign_in: &SignIn,
-) -> anyhow::Result<usize> {
+) -> anyhow::Result<Written> {
     let salt = SaltString::generate(&mut OsRng);
     let hash = argon2::Argon2::default()
         .hash_password(sign_in.password.as_bytes(), &salt)
@@ -43,12 +54,15 @@ pub async fn register(
         connection,
         &db::NewUser {
             email: &sign_in.email,
-            name: "Demo planner",
+            name: PLANNER,
             password_hash: Some(&hash),
         },
     )
     .await?;
-    let mut assets = 0;
+    let mut written = Written {
+        assets: 0,
+        began: None,
+    };
     for tenant in &plant.tenant {
         let id = db::ensure_tenant(
             connection,
@@ -61,12 +75,14 @@ pub async fn register(
         db::ensure_membership(connection, id, user, MemberRole::TenantAdmin, None).await?;
         let classes = register_classes(connection, id, tenant).await?;
         for site in &tenant.site {
-            assets += register_site(connection, id, tenant, site, &classes, secrets)
+            let here = register_site(connection, id, tenant, site, &classes, secrets)
                 .await
                 .with_context(|| format!("site {}", site.name))?;
+            written.assets += here.assets;
+            written.began = written.began.or(here.began);
         }
     }
-    Ok(assets)
+    Ok(written)
 }
 
 async fn register_classes<'a>(
@@ -116,7 +132,7 @@ async fn register_site(
     site: &Site,
     classes: &HashMap<&str, Registered<'_>>,
     secrets: &Secrets,
-) -> anyhow::Result<usize> {
+) -> anyhow::Result<Written> {
     let site_id = db::ensure_site(
         connection,
         &db::NewSite {
@@ -169,35 +185,37 @@ async fn register_site(
         by_name.insert(asset.name.as_str(), id);
     }
     for unit in 1..=site.turbofans {
-        let name = format!("Engine {unit:02}");
-        let device = format!("engine-{unit}");
-        let asset = Asset {
-            name,
-            class: "Turbofan".into(),
-            area: site.areas.first().cloned().unwrap_or_default(),
-            parent: None,
-            criticality: Criticality::High,
-            downtime_cost_per_h: Some(4000.0),
-            device: Some(device),
-            grease_at_h: None,
-            collect: None,
-        };
-        let area = areas.get(asset.area.as_str()).copied();
-        place.asset(connection, &asset, area, &by_name).await?;
+        let area = site
+            .areas
+            .first()
+            .and_then(|name| areas.get(name.as_str()))
+            .copied();
+        let engine = engines::asset(unit, AssetStatus::Operational);
+        place.asset(connection, &engine, area, &by_name).await?;
     }
-    Ok(site.asset.len() + site.turbofans as usize)
+    let overhaul = areas.get(engines::OVERHAUL).copied();
+    let began = engines::register_failed(connection, &place, &site.failed_turbofans, overhaul).await?;
+    Ok(Written {
+        assets: site.asset.len() + site.turbofans as usize + site.failed_turbofans.len(),
+        began,
+    })
 }
 
 /// Where assets are put.
-struct Place<'a> {
-    tenant: TenantId,
+pub(super) struct Place<'a> {
+    pub(super) tenant: TenantId,
     site: SiteId,
     gateway: GatewayId,
     classes: &'a HashMap<&'a str, Registered<'a>>,
 }
 
 impl Place<'_> {
-    async fn asset(
+    /// The failure mode of a class that has it.
+    pub(super) fn mode(&self, class: &str, code: &str) -> Option<FailureModeId> {
+        self.classes.get(class)?.modes.get(code).copied()
+    }
+
+    pub(super) async fn asset(
         &self,
         connection: &mut PgConnection,
         asset: &Asset,
@@ -219,7 +237,7 @@ impl Place<'_> {
         let new = db::NewAsset {
             area,
             parent,
-            status: AssetStatus::Operational,
+            status: asset.status,
             criticality: asset.criticality,
             downtime_cost_per_h: asset.downtime_cost_per_h,
             installed_at: class
@@ -261,7 +279,9 @@ impl Place<'_> {
         class: &Registered<'_>,
         channels: &HashMap<&str, ChannelId>,
     ) -> anyhow::Result<()> {
-        for rule in &class.class.rule {
+        // What is in overhaul is watched by nobody until it flies again.
+        let watched = asset.status == AssetStatus::Operational;
+        for rule in class.class.rule.iter().filter(|_| watched) {
             self.rule(connection, id, rule, class, channels).await?;
         }
         let mut meters: HashMap<&str, MeterId> = HashMap::new();

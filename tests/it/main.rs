@@ -6,6 +6,7 @@
 mod chaos;
 mod commands;
 mod dispatch;
+mod engines;
 mod files;
 mod kill;
 mod path;
