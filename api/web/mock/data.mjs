@@ -189,7 +189,13 @@ function assess(asset, channels, klass, wear, now, stale) {
   return {
     asset_id: asset.id, window_start: iso(end - 6 * H), window_end: iso(end), assessed_at: iso(end + 20_000), health, anomaly: wear * 1.4, coverage: stale ? 0.41 : 0.98 + 0.02 * (1 - wear), freshness_s: 12, failure_mode: wear > 0.3 ? klass.mode : null,
     p_fail, rul: wear > 0.3 ? { p10_h: (1 - wear) * 210, p50_h: (1 - wear) * 480, p90_h: wear > 0.5 ? (1 - wear) * 900 : null } : null, factors,
-    advice: wear > 0.8 ? { action: 'now', text: 'Vibration grows faster every hour: stop at the next safe moment and change the bearing.', cost_of_waiting: 18_400, cost_of_acting: 2100, by: iso(now + 20 * H) } : wear > 0.6 ? { action: 'plan', text: 'Change the seal within the week; a seal is in stock.', cost_of_waiting: 6400, cost_of_acting: 900, by: iso(now + 6 * D) } : wear > 0.3 ? { action: 'watch', text: 'Look at it on the next round.' } : { action: 'none', text: 'Everything is where it should be.' },
+    advice: wear > 0.8 ? { action: 'now', text: 'Vibration grows faster every hour: stop at the next safe moment and change the bearing.', cost_of_waiting: 18_400, cost_of_acting: 2100, by: iso(now + 20 * H), span_h: 8760, runner_up: 'next_stop', cheapest_from: iso(now), cheapest_to: iso(now + 20 * H), p_from: 0.11, action_low: 'next_stop',
+      options: [
+        { action: 'now', cost: 3120, cost_low: 3120, cost_high: 3120 },
+        { action: 'next_stop', at: iso(now + 4 * D), cost: 4380, cost_low: 2950, cost_high: 7700, p_before: 0.21 },
+        { action: 'date', at: iso(now + 7 * D), cost: 6100, cost_low: 3600, cost_high: 9800, p_before: 0.34 },
+        { action: 'run_to_failure', cost: 19_400, cost_low: 17_100, cost_high: 20_200 },
+      ] } : wear > 0.6 ? { action: 'plan', text: 'Change the seal within the week; a seal is in stock.', cost_of_waiting: 6400, cost_of_acting: 900, by: iso(now + 6 * D) } : wear > 0.3 ? { action: 'watch', text: 'Look at it on the next round.' } : { action: 'none', text: 'Everything is where it should be.' },
     notes: stale ? ['The newest reading is hours old: this says how it was, not how it is.'] : wear > 0.3 && wear < 0.5 ? ['The upper end of the remaining life lies beyond what the data can say.'] : [],
     model: { id: 'mdl_1', name: 'baseline', version: 3 }, code_version: '0.1.0',
   };

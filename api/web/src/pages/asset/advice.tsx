@@ -41,13 +41,12 @@ function Compared({ advice, zone }: { advice: Advice; zone: string }) {
       <summary>What was compared</summary>
       <div class="scroll" tabIndex={0} role="region" aria-label="Compared costs">
         <table class="compact">
-          <thead><tr><th>Choice</th><th class="num">Expected cost{advice.span_h != null && <> over {span(advice.span_h * 3600)}</>}</th><th class="num">Fails before</th></tr></thead>
+          <thead><tr><th>Choice</th><th class="num">Expected cost{advice.span_h != null && <> over {span(advice.span_h * 3600)}</>}</th></tr></thead>
           <tbody>
             {options.map((o, i) => (
               <tr key={`${o.action}${o.at ?? ''}`}>
-                <td>{i === 0 ? <b class="strong">{OPTION[o.action] ?? words(o.action)}</b> : OPTION[o.action] ?? words(o.action)}{o.at && <span class="sub"><Time at={o.at} zone={zone} /></span>}</td>
+                <td>{i === 0 ? <b class="strong">{OPTION[o.action] ?? words(o.action)}</b> : OPTION[o.action] ?? words(o.action)}{o.at && <span class="sub"><Time at={o.at} zone={zone} /></span>}{o.p_before != null && <span class="sub">fails before: {probability(o.p_before)}</span>}</td>
                 <td class="num">{num(o.cost)}<Cost option={o} most={most} /><span class="sub">{num(Math.min(o.cost_low, o.cost_high))} to {num(Math.max(o.cost_low, o.cost_high))}</span></td>
-                <td class="num">{o.p_before == null || o.p_before === 0 ? '–' : probability(o.p_before)}</td>
               </tr>
             ))}
           </tbody>
