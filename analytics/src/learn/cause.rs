@@ -107,6 +107,8 @@ pub struct Known<'a> {
 struct Part {
     mode: Mode,
     hazard: f64,
+    /// On record.
+    failures: usize,
     basis: String,
     /// From a model that has seen the condition.
     learned: bool,
@@ -168,6 +170,7 @@ fn parts(entry: &FailureProbability, known: Known<'_>) -> Vec<ModeProbability> {
             Part {
                 mode,
                 hazard: own,
+                failures: n,
                 basis,
                 learned: learned.is_some(),
             }
@@ -215,7 +218,11 @@ fn by_condition(parts: &mut [Part], seen: Mode, total: f64, life: &LifeFacts, ho
     if total > base {
         let part = &mut parts[place];
         part.hazard += total - base;
-        part.basis = format!("the channels that deviate, and {}", part.basis);
+        part.basis = if part.failures == 0 {
+            "the channels that deviate; it is not on record as a failure".to_owned()
+        } else {
+            format!("the channels that deviate, and {}", part.basis)
+        };
     }
 }
 
