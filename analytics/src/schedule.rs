@@ -5,10 +5,10 @@
 //! counted and tried again later and later; it never stops the others. An alarm wakes its asset at
 //! once: the notification carries no data, it only makes us look into the outbox.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use futures::stream::{FuturesUnordered, StreamExt};
 use models::db::assessment::{self as db, Claim, Pace};
 use models::db::outbox;
 use models::id::AssetId;
@@ -16,6 +16,7 @@ use models::time::Timestamp;
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -43,15 +44,17 @@ const MOST_BACK_OFF_S: f64 = 3600.0;
 /// Never while the database is only away for a time: that is logged and tried again.
 pub async fn run(config: Config, pool: PgPool, shutdown: CancellationToken) -> anyhow::Result<()> {
     let worker = Uuid::now_v7();
-    let memory = Memory::new(config.cache_mib);
-    let mut running = FuturesUnordered::new();
+    let memory = Arc::new(Memory::new(config.cache_mib));
+    // Tasks of their own: a batch also computes between its questions to the database, and another's answer must not
+    // wait for that.
+    let mut running = JoinSet::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut synced: Option<Instant> = None;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
-            Some(()) = running.next(), if !running.is_empty() => {}
+            Some(done) = running.join_next() => ended(done),
             _ = tick.tick() => {}
         }
         if synced.is_none_or(|at| at.elapsed() >= SYNC) {
@@ -70,15 +73,26 @@ pub async fn run(config: Config, pool: PgPool, shutdown: CancellationToken) -> a
                 let each = claims.len().div_ceil(free).clamp(1, config.batch);
                 while !claims.is_empty() {
                     let some = claims.split_off(claims.len().saturating_sub(each));
-                    running.push(batch(&pool, &memory, some, worker, &config));
+                    running.spawn(batch(pool.clone(), memory.clone(), some, worker, config.clone()));
                 }
             }
             Err(error) => tracing::warn!(error = format!("{error:#}"), "can't claim due assets"),
         }
     }
     // Passes that have begun are finished; their claims go back with them.
-    while running.next().await.is_some() {}
+    while let Some(done) = running.join_next().await {
+        ended(done);
+    }
     Ok(())
+}
+
+/// A panic in a batch is one here, for the supervisor.
+fn ended(done: Result<(), JoinError>) {
+    if let Err(error) = done
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 async fn claim(pool: &PgPool, worker: Uuid, free: usize, config: &Config) -> anyhow::Result<Vec<Claim>> {
@@ -110,10 +124,11 @@ async fn sync(pool: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn batch(pool: &PgPool, memory: &Memory, claims: Vec<Claim>, worker: Uuid, config: &Config) {
+async fn batch(pool: PgPool, memory: Arc<Memory>, claims: Vec<Claim>, worker: Uuid, config: Config) {
+    let (pool, config) = (&pool, &config);
     let began = Instant::now();
     let assets: Vec<AssetId> = claims.iter().map(|claim| claim.asset_id).collect();
-    let results = assess::pass_many(pool, memory, &assets, Timestamp::now(), config, Some(worker)).await;
+    let results = assess::pass_many(pool, &memory, &assets, Timestamp::now(), config, Some(worker)).await;
     // A pass of many is so long for each of them.
     let each_s = began.elapsed().as_secs_f64() / assets.len().max(1) as f64;
     for (asset, result) in results {

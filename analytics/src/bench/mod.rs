@@ -15,6 +15,7 @@ mod plant;
 mod python;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -101,7 +102,7 @@ async fn measure(args: &Args, url: &str, progress: impl Fn(&str)) -> anyhow::Res
     let ids: Vec<AssetId> = plant.assets.iter().map(|(asset, _)| *asset).collect();
 
     progress("learning baselines");
-    let memory = Memory::new(config.cache_mib);
+    let memory = Arc::new(Memory::new(config.cache_mib));
     let learning = Instant::now();
     learn_all(&pool, &memory, &ids, at(HISTORY_STEPS), &config, args.workers).await?;
     let learning_s = learning.elapsed().as_secs_f64();
@@ -172,7 +173,7 @@ async fn learn_all(
 
 async fn pass_all(
     pool: &PgPool,
-    memory: &Memory,
+    memory: &Arc<Memory>,
     assets: &[AssetId],
     now: Timestamp,
     config: &Config,
@@ -180,7 +181,11 @@ async fn pass_all(
 ) -> anyhow::Result<()> {
     stream::iter(assets.chunks(config.batch).map(anyhow::Ok))
         .try_for_each_concurrent(workers, |some| async move {
-            for (asset, result) in pass_many(pool, memory, some, now, config, None).await {
+            // A task of its own, as in the service.
+            let (pool, memory, some, config) = (pool.clone(), memory.clone(), some.to_vec(), config.clone());
+            let passed =
+                tokio::spawn(async move { pass_many(&pool, &memory, &some, now, &config, None).await });
+            for (asset, result) in passed.await? {
                 result?.map_err(|skipped| anyhow::anyhow!("{asset} was skipped: {skipped:?}"))?;
             }
             Ok(())
