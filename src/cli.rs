@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand};
 use crate::config::Config;
 use crate::serve::{self, Services};
 use crate::{
-    bench, chaos, dead_letters, demo, export, gateway, import, learn, ledger, mapping, reliability, status,
+    backtest, bench, chaos, dead_letters, demo, export, gateway, import, learn, ledger, mapping, reliability,
+    status,
 };
 
 /// Readings from the field in, health, failure probability and the one ticket that is needed out.
@@ -75,28 +76,7 @@ enum Command {
     #[command(subcommand)]
     Demo(DemoCommand),
     /// Run a model on a public data set; the last line is one JSON object.
-    Backtest {
-        /// cmapss, azure, nab, ai4i, ims, femto, skab, metropt, hydraulic, naval or cwru.
-        name: String,
-        /// Folder of the data set.
-        #[arg(long, value_name = "DIR")]
-        data: PathBuf,
-        /// Test on this folder what was trained on the other.
-        #[arg(long, value_name = "DIR")]
-        test_data: Option<PathBuf>,
-        /// Part of a set, such as FD001.
-        #[arg(long)]
-        subset: Option<String>,
-        /// How far ahead, for failure probabilities: 24h, 48h, 7d.
-        #[arg(long, value_name = "TIME", value_parser = analytics::backtest::horizon)]
-        horizon: Option<f64>,
-        /// Draw pictures into this folder.
-        #[arg(long, value_name = "DIR")]
-        svg: Option<PathBuf>,
-        /// No progress on the error stream; the result is one JSON object either way.
-        #[arg(long)]
-        json: bool,
-    },
+    Backtest(backtest::Args),
     /// Prove that nothing is lost or doubled: the real executables under kills, cuts, full disks and jumping clocks.
     Chaos(chaos::Args),
     /// Learn from what failed: a candidate for each class, judged by machine and by time, promoted if it is better.
@@ -223,26 +203,7 @@ impl Cli {
                 };
                 runtime.block_on(demo::story::tell(&options, &mut crate::out::Stdout))?;
             }
-            Command::Backtest {
-                name,
-                data,
-                test_data,
-                subset,
-                horizon,
-                svg,
-                json,
-            } => {
-                let args = analytics::backtest::BacktestArgs {
-                    test_data,
-                    subset,
-                    horizon_h: horizon,
-                    svg,
-                };
-                if !json {
-                    eprintln!("{name}: reading, training and testing on {}", data.display());
-                }
-                println!("{}", analytics::backtest::run(&name, &data, &args)?);
-            }
+            Command::Backtest(args) => backtest::run(args)?,
             Command::Chaos(args) => {
                 return runtime.block_on(chaos::run(args, config.database.address().ok()));
             }

@@ -11,6 +11,7 @@ macro_rules! eprintln {
     ($($text:tt)*) => { $crate::out::progress(format_args!("{}\n", format_args!($($text)*))) };
 }
 
+mod backtest;
 mod bench;
 mod bench_query;
 mod chaos;

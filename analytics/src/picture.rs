@@ -1,6 +1,7 @@
 //! Pictures for people, as SVG: what a number can't show.
 
 mod chart;
+mod course;
 mod life_data;
 
 use std::path::Path;
@@ -11,6 +12,7 @@ use plotters::prelude::*;
 use self::chart::{Axis, BAND, INK, MAIN, OTHER, chart, dash, dot, percent};
 use crate::backtest::metrics::ReliabilityBin;
 
+pub use course::{Bars, Course, Line, bars, course};
 pub use life_data::{cost_curve, weibull_plot};
 
 /// Said against happened: points on the diagonal are calibrated; their area is the number of rows.
@@ -51,7 +53,7 @@ pub struct Life {
     pub high: f64,
 }
 
-/// Predicted against true remaining life, sorted by the truth, with the band of each.
+/// Predicted against true remaining life, sorted by the truth, with the band of each where there are any.
 ///
 /// # Errors
 /// When the file can't be written.
@@ -64,7 +66,7 @@ pub fn remaining_life(path: &Path, title: &str, unit: &str, lives: &[Life]) -> R
         .fold(1.0, f64::max);
     let x = Axis::new(
         -1.0..sorted.len() as f64,
-        "machines, in order of their true remaining life",
+        "predictions, in order of the true remaining life",
     );
     let y = Axis::new(0.0..most * 1.05, format!("remaining life, {unit}"));
     let points = || {
@@ -75,14 +77,15 @@ pub fn remaining_life(path: &Path, title: &str, unit: &str, lives: &[Life]) -> R
     };
     let legend = Some(SeriesLabelPosition::LowerRight);
     chart(path, title, (x, y), legend, |chart| {
-        chart
-            .draw_series(
-                points().map(|(x, life)| {
+        let banded = || points().filter(|(_, life)| life.high > life.low);
+        if banded().next().is_some() {
+            chart
+                .draw_series(banded().map(|(x, life)| {
                     Rectangle::new([(x - 0.4, life.low), (x + 0.4, life.high)], BAND.filled())
-                }),
-            )?
-            .label("80 % interval")
-            .legend(dash(BAND.stroke_width(9)));
+                }))?
+                .label("80 % interval")
+                .legend(dash(BAND.stroke_width(9)));
+        }
         chart
             .draw_series(points().map(|(x, life)| Circle::new((x, life.predicted), 3, MAIN.filled())))?
             .label("predicted")

@@ -1,20 +1,19 @@
 //! Public run-to-failure data through the same window, features, detection and health as in service.
 //! The folder is `FOREWARN_DATA`; without it these tests say that they were left out.
 
+mod figures;
+
 use std::io::Read;
 use std::path::PathBuf;
 
-use models::id::AssetId;
-use models::time::Timestamp;
+use models::asset::ChannelKind;
+use serde_json::json;
 
-use crate::backtest::metrics::rmse;
+use crate::backtest::served::Signals;
+use crate::backtest::served::engines::{Engine, HEALTHY, judge};
 use crate::detect::{Baseline, Detection, detect};
-use crate::features::NAMES;
 use crate::health;
-use crate::learn::data::{Label, Rows};
-use crate::learn::{self, Layout, Named, remaining};
-use crate::testing::Machine;
-use crate::window::Window;
+use crate::window::USUAL_STEP_S;
 
 fn text(file: &str) -> Option<String> {
     let Some(folder) = std::env::var_os("FOREWARN_DATA") else {
@@ -31,26 +30,6 @@ fn text(file: &str) -> Option<String> {
         .read_to_string(&mut text)
         .unwrap();
     Some(text)
-}
-
-/// The last `most` steps up to and with `until`, as a pass would load them.
-fn up_to(window: &Window, until: usize, most: usize) -> Window {
-    let mut part = window.head(until);
-    let cut = until.saturating_sub(most);
-    part.first_step += cut as i64;
-    part.steps -= cut;
-    for series in &mut part.series {
-        for column in [
-            &mut series.mean,
-            &mut series.low,
-            &mut series.high,
-            &mut series.last,
-        ] {
-            column.drain(..cut);
-        }
-        series.count.drain(..cut);
-    }
-    part
 }
 
 fn health_of(detection: &Detection) -> f64 {
@@ -72,17 +51,18 @@ fn ims_bearing_1_is_named_days_ahead() {
     }
     // The last snapshots were taken after the stop.
     let steps = columns[0].iter().rposition(|rms| *rms > 0.01).unwrap() + 1;
-    let mut machine = Machine::new(steps);
-    for (place, column) in columns.iter().enumerate() {
+    let channels = columns.iter().enumerate().map(|(place, column)| {
         let name = ["rms", "peak", "kurtosis"][place % 3];
-        machine = machine.measurement(&format!("bearing {} {name}", place / 3 + 1), |i| column[i]);
-    }
-    let window = machine.window();
-    let baseline = Baseline::learn(&window.head(288)).unwrap();
+        let title = format!("bearing {} {name}", place / 3 + 1);
+        (title, ChannelKind::Measurement, column[..steps].to_vec())
+    });
+    let times: Vec<f64> = (0..steps as i64).map(|i| (i * USUAL_STEP_S) as f64).collect();
+    let signals = Signals::new(USUAL_STEP_S, &times, channels.collect()).unwrap();
+    let baseline = Baseline::learn(&signals.until(288, 288)).unwrap();
     let mut first: Option<(usize, String)> = None;
     let mut alarms_before = 0;
     for step in (289..=steps).step_by(2) {
-        let detection = detect(&baseline, &up_to(&window, step, 288)).unwrap();
+        let detection = detect(&baseline, &signals.until(step, 288)).unwrap();
         let lead_h = (steps - step) as f64 / 6.0;
         if detection.anomaly >= 1.0 {
             if first.is_none() {
@@ -119,39 +99,8 @@ fn ims_bearing_1_is_named_days_ahead() {
     );
     assert!(name.starts_with("bearing 1"), "{name}");
     assert_eq!(alarms_before, 0);
-    let end = detect(&baseline, &up_to(&window, steps, 288)).unwrap();
+    let end = detect(&baseline, &signals.until(steps, 288)).unwrap();
     assert!(health_of(&end) < 40.0, "{}", health_of(&end));
-}
-
-/// Features of raw snapshots are those that came with the set, and the outer race of bearing 1 stands out of the envelope's
-/// spectrum three days before it failed, when nothing else does.
-#[test]
-fn ims_raw_snapshots_name_the_outer_race_of_bearing_1() {
-    let Some(folder) = std::env::var_os("FOREWARN_DATA").map(|f| PathBuf::from(f).join("ims-bearing")) else {
-        println!("left out: FOREWARN_DATA is not set");
-        return;
-    };
-    if !folder.join("test2_raw").is_dir() {
-        println!("left out: {} has no raw snapshots", folder.display());
-        return;
-    }
-    let found = crate::backtest::run("ims", &folder, &crate::backtest::BacktestArgs::default()).unwrap();
-    let raw = &found["raw"][0];
-    println!("{raw}");
-    assert!(raw["features_differ_by"].as_f64().unwrap() < 2e-3, "{raw}");
-    assert_eq!(
-        (raw["origin"].as_str(), raw["line"].as_str()),
-        (Some("1"), Some("bpfo")),
-        "{raw}"
-    );
-    assert!(
-        (70.0..80.0).contains(&raw["lead_time_h"].as_f64().unwrap()),
-        "{raw}"
-    );
-    assert!(
-        raw["highest_while_healthy"].as_f64().unwrap() < models::vibration::CLEAR,
-        "{raw}"
-    );
 }
 
 #[test]
@@ -161,11 +110,12 @@ fn cmapss_engines_fall_towards_their_end() {
     };
     let units = engines(&text);
     let (mut fallen, mut early, mut late) = (0, Vec::new(), Vec::new());
-    for rows in &units {
-        let (window, baseline) = engine(rows).unwrap();
-        let health = |step: usize| health_of(&detect(&baseline, &up_to(&window, step, 288)).unwrap());
+    for engine in flying(&units) {
+        let signals = engine.signals().unwrap();
+        let baseline = Baseline::learn(&signals.until(HEALTHY, HEALTHY)).unwrap();
+        let health = |step: usize| health_of(&detect(&baseline, &signals.until(step, 288)).unwrap());
         // Just after the baseline, and at the end.
-        let (young, old) = (health(60), health(rows.len()));
+        let (young, old) = (health(60), health(engine.sensors.len()));
         fallen += usize::from(old < young - 15.0 && old < 70.0);
         early.push(young);
         late.push(old);
@@ -182,9 +132,12 @@ fn cmapss_engines_fall_towards_their_end() {
     assert!(mean(&early) > 90.0);
 }
 
-/// Engines of a C-MAPSS file: a row for each flight.
-fn engines(text: &str) -> Vec<Vec<Vec<f64>>> {
-    let mut units: Vec<Vec<Vec<f64>>> = Vec::new();
+/// Settings and sensors of an engine, a row for each flight.
+type Flights = (Vec<Vec<f64>>, Vec<Vec<f64>>);
+
+/// Engines of a C-MAPSS file.
+fn engines(text: &str) -> Vec<Flights> {
+    let mut units: Vec<Flights> = Vec::new();
     for line in text.lines() {
         let row: Vec<f64> = line
             .split_whitespace()
@@ -192,51 +145,13 @@ fn engines(text: &str) -> Vec<Vec<Vec<f64>>> {
             .collect();
         let unit = row[0] as usize;
         if units.len() < unit {
-            units.push(Vec::new());
+            units.push(Flights::default());
         }
-        units[unit - 1].push(row);
+        let flights = &mut units[unit - 1];
+        flights.0.push(row[2..5].to_vec());
+        flights.1.push(row[5..].to_vec());
     }
     units
-}
-
-/// An engine with a flight every ten minutes, and what it looked like in its first fifty; `None` = too young.
-fn engine(rows: &[Vec<f64>]) -> Option<(Window, Baseline)> {
-    let mut machine = Machine::new(rows.len());
-    for number in 1..=3 {
-        machine = machine.setting(&format!("setting {number}"), |i| rows[i][number + 1]);
-    }
-    for number in 1..=21 {
-        machine = machine.measurement(&format!("sensor {number:02}"), |i| rows[i][number + 4]);
-    }
-    let window = machine.window();
-    let baseline = Baseline::learn(&window.head(50)).ok()?;
-    Some((window, baseline))
-}
-
-/// A channel's name and its features.
-type Own = (String, Vec<f64>);
-
-/// The features of every `every`-th flight, counted from the last, as passes would have stored them.
-fn stored_rows(window: &Window, baseline: &Baseline, every: usize) -> Vec<(usize, Vec<Own>)> {
-    let features = baseline.features(window, window.steps).unwrap();
-    let name = |channel: &crate::detect::baseline::ChannelBaseline| {
-        let series = window.series.iter().find(|s| s.channel.id == channel.channel);
-        series.unwrap().channel.name.clone()
-    };
-    let names: Vec<String> = baseline.channels.iter().map(name).collect();
-    (0..window.steps)
-        .rev()
-        .step_by(every)
-        .map(|step| {
-            let row = names.iter().zip(&features).map(|(name, own)| {
-                let numbers = NAMES
-                    .iter()
-                    .map(|feature| learn::stored(own.column(feature)[step]));
-                (name.clone(), numbers.collect())
-            });
-            (step, row.collect())
-        })
-        .collect()
 }
 
 /// What a tenant would get from the reports of a hundred engines that failed, without anything made for this set.
@@ -249,144 +164,22 @@ fn cmapss_lives_are_learned_from_what_passes_stored() {
     ) else {
         return;
     };
-    let flight_h = 1.0 / 6.0;
-    let (mut features, mut labels) = (Vec::new(), Vec::new());
-    let (mut asset, mut at) = (Vec::new(), Vec::new());
-    let mut known_until = Timestamp::from_secs(0);
-    for rows in engines(&train) {
-        let (window, baseline) = engine(&rows).unwrap();
-        let own = AssetId::new();
-        let time = |step: usize| window.start().plus_seconds(step as f64 * 600.0);
-        for (step, row) in stored_rows(&window, &baseline, 4).into_iter().rev() {
-            asset.push(own);
-            at.push(time(step));
-            features.push(row);
-        }
-        labels.push(Label {
-            asset: own,
-            at: time(rows.len()),
-            weight: 1.0,
-            source: "person".to_owned(),
-            mode: None,
-        });
-        known_until = known_until.max(time(1000));
-    }
-    let mut channels: Vec<String> = features.iter().flatten().map(|(name, _)| name.clone()).collect();
-    channels.sort();
-    channels.dedup();
-    let layout = Layout {
-        channels,
-        features: NAMES.iter().map(|name| (*name).to_owned()).collect(),
-        asset: Vec::new(),
-    };
-    let vectors: Vec<f64> = features
-        .iter()
-        .flat_map(|row| {
-            layout.vector(&Named {
-                channels: row,
-                asset: Vec::new(),
-            })
-        })
-        .collect();
-    let rows = Rows {
-        x: ndarray::Array2::from_shape_vec((at.len(), vectors.len() / at.len()), vectors).unwrap(),
-        layout,
-        asset,
-        at,
-        labels,
-        known_until,
-    };
-    let candidate = remaining::candidate(&rows, None).unwrap();
-    println!("{}", serde_json::Value::Object(candidate.figures.clone()));
-    assert_eq!(candidate.better, Ok(()));
-    assert!(candidate.leaks.is_empty(), "{:?}", candidate.leaks);
-    let model = candidate.model;
-    let cap = model.cap_h / flight_h;
-    let (mut middle, mut left, mut inside, mut width, mut young) = (Vec::new(), Vec::new(), 0, 0.0, 0);
-    for (rows, truth) in engines(&test).iter().zip(truth.lines()) {
-        let Some((window, baseline)) = engine(rows) else {
-            young += 1;
-            continue;
-        };
-        let truth: f64 = truth.trim().parse().unwrap();
-        let (_, row) = stored_rows(&window, &baseline, rows.len()).remove(0);
-        let seen = model
-            .foresee(&Named {
-                channels: &row,
-                asset: Vec::new(),
-            })
-            .unwrap();
-        let high = seen.rul.p90_h.map_or(cap, |p90| p90 / flight_h);
-        let low = seen.rul.p10_h / flight_h;
-        inside += usize::from(low <= truth && (truth <= high || seen.rul.p90_h.is_none()));
-        width += high - low;
-        middle.push(seen.rul.p50_h / flight_h);
-        left.push(truth.min(cap));
-    }
-    let n = left.len();
-    let error = rmse(&middle, &left);
-    let (coverage, width) = (inside as f64 / n as f64, width / n as f64);
-    println!(
-        "{n} engines ({young} too young for a baseline): error of the middle {error:.2} flights under a cap of {cap:.0}, \
-         80 % interval holds {coverage:.2} at a width of {width:.1}"
-    );
-    assert!(error < 16.0, "{error}");
-    assert!(coverage > 0.72, "{coverage}");
-}
-
-/// The result of a backtest on a folder of the data, if it is there.
-fn backtest(name: &str, folder: &str, subset: Option<&str>) -> Option<serde_json::Value> {
-    let Some(folder) = std::env::var_os("FOREWARN_DATA").map(|f| PathBuf::from(f).join(folder)) else {
-        println!("left out: FOREWARN_DATA is not set");
-        return None;
-    };
-    if !folder.is_dir() {
-        println!("left out: {} is not there", folder.display());
-        return None;
-    }
-    let args = crate::backtest::BacktestArgs {
-        subset: subset.map(str::to_owned),
-        ..Default::default()
-    };
-    let mut found = crate::backtest::run(name, &folder, &args).unwrap();
-    if let Some(found) = found.as_object_mut() {
-        found.remove("reliability");
-    }
+    let (train, test) = (engines(&train), engines(&test));
+    let truth: Vec<f64> = truth.lines().map(|line| line.trim().parse().unwrap()).collect();
+    let found = judge(&flying(&train), &flying(&test), &truth).unwrap();
     println!("{found}");
-    Some(found)
-}
-
-#[track_caller]
-fn within(found: &serde_json::Value, path: &str, range: std::ops::RangeInclusive<f64>) {
-    let value = found.pointer(path).and_then(serde_json::Value::as_f64);
-    assert!(
-        value.is_some_and(|v| range.contains(&v)),
-        "{path} is {value:?}, not within {range:?}"
+    assert!(found["rmse"].as_f64().unwrap() < 16.0, "{found}");
+    assert!(found["coverage_from_p10"].as_f64().unwrap() > 0.72, "{found}");
+    assert_eq!(
+        (&found["would_stand"], &found["leaks"]),
+        (&json!(true), &json!(0)),
+        "{found}"
     );
 }
 
-#[test]
-#[ignore = "half a minute each"]
-fn cmapss_figures_hold() {
-    for (subset, rmse, phm08) in [("FD001", 12.3, 220.0), ("FD003", 11.1, 240.0)] {
-        let Some(found) = backtest("cmapss", "cmapss", Some(subset)) else {
-            return;
-        };
-        within(&found, "/rmse", 0.0..=rmse);
-        within(&found, "/phm08", 0.0..=phm08);
-        within(&found, "/width80", 0.0..=28.0);
-    }
-}
-
-#[test]
-#[ignore = "a minute"]
-fn a_hidden_state_and_a_damaged_part_are_found() {
-    if let Some(found) = backtest("naval", "naval-cbm", None) {
-        within(&found, "/compressor/explained", 0.9..=1.0);
-        within(&found, "/turbine/explained", 0.9..=1.0);
-    }
-    if let Some(found) = backtest("cwru", "cwru-features", None) {
-        within(&found, "/macro_f1", 0.9..=1.0);
-        within(&found, "/missed_faults", 0.0..=0.01);
-    }
+fn flying(units: &[Flights]) -> Vec<Engine<'_>> {
+    units
+        .iter()
+        .map(|(settings, sensors)| Engine { settings, sensors })
+        .collect()
 }

@@ -7,15 +7,15 @@ mod rows;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use self::figures::{by_event, figures, recall_at_budget, signal_before, why_not};
 use self::fleet::read;
 use self::rows::{Rows, rows};
 use super::isotonic::Isotonic;
-use super::metrics::median;
-use super::settings::{PATIENCE, classifier, labels};
+use super::settings::{PATIENCE, classifier, folds, judgeable, labels, only_one_answer};
+use super::{BacktestArgs, metrics};
 use crate::boost::{Training, cross_fit, fit_grouped};
 
 const HOUR: f64 = 3600.0;
@@ -35,14 +35,18 @@ fn calibrate(score: &[f64], rows: &Rows, keep: impl Fn(usize) -> bool) -> Option
 ///
 /// # Errors
 /// A missing or malformed file, by name, line and column; no failure to learn from.
-pub fn run(data: &Path, test_data: Option<&Path>, horizon_h: f64) -> Result<Value> {
+pub fn run(data: &Path, args: &BacktestArgs) -> Result<Value> {
+    let horizon_h = args.horizon_h.unwrap_or(24.0);
+    args.progress.say("reading");
     let fleet = read(data, &[], &[])?;
     let train = rows(&fleet, horizon_h * HOUR);
-    if !train.y.contains(&true) {
-        bail!(
-            "{}: no failure follows any row within {horizon_h} h",
-            data.display()
-        );
+    let event = format!("failure within {horizon_h} h after it");
+    let mut notes = judgeable(&train.y, data.display(), &event)?;
+    let folds = folds(&train.machine, FOLDS, data.display(), "machine")?;
+    if folds < FOLDS {
+        notes.push(format!(
+            "only {folds} machines: what is said of machines that were not seen is unsure"
+        ));
     }
     let features = fleet.features();
     let started = Instant::now();
@@ -50,11 +54,15 @@ pub fn run(data: &Path, test_data: Option<&Path>, horizon_h: f64) -> Result<Valu
     let y = labels(&train.y);
     let params = classifier(&train.y, features.len());
     let training = Training::new(x.view(), &y);
-    let (raw, p, test, test_fleet) = match test_data {
+    args.progress.say(format_args!(
+        "learning from {} hours of machines, {folds} folds by machine",
+        y.len()
+    ));
+    let (raw, p, test, test_fleet) = match &args.test_data {
         None => {
-            let cross = cross_fit(&params, &features, training, &train.machine, FOLDS, PATIENCE)?;
+            let cross = cross_fit(&params, &features, training, &train.machine, folds, PATIENCE)?;
             // A fold is calibrated by the others, so that no row has a say in its own probability.
-            let curves: Vec<Option<Isotonic>> = (0..FOLDS)
+            let curves: Vec<Option<Isotonic>> = (0..folds)
                 .map(|f| calibrate(&cross.predictions, &train, |i| cross.folds[i] != f))
                 .collect();
             let p = cross.predictions.iter().zip(&cross.folds);
@@ -64,16 +72,12 @@ pub fn run(data: &Path, test_data: Option<&Path>, horizon_h: f64) -> Result<Valu
             (cross.predictions, p, train, fleet)
         }
         Some(folder) => {
-            let (model, cross) = fit_grouped(&params, &features, training, &train.machine, FOLDS, PATIENCE)?;
+            let (model, cross) = fit_grouped(&params, &features, training, &train.machine, folds, PATIENCE)?;
             let curve = calibrate(&cross.predictions, &train, |_| true);
+            args.progress.say("testing on the other folder");
             let other = read(folder, &fleet.error_codes, &fleet.components)?;
-            if (&other.error_codes, &other.components) != (&fleet.error_codes, &fleet.components) {
-                bail!(
-                    "{}: has error codes or components that were not trained on",
-                    folder.display()
-                );
-            }
             let test = rows(&other, horizon_h * HOUR);
+            notes.extend(only_one_answer(&test.y, folder.display(), &event));
             let raw = model.predict(test.matrix()?.view())?;
             let p: Vec<f64> = raw
                 .iter()
@@ -93,14 +97,15 @@ pub fn run(data: &Path, test_data: Option<&Path>, horizon_h: f64) -> Result<Valu
         "train_s": train_s,
         "rows": test.y.len(),
         "machines": test_fleet.machines.len(),
-        "event_recall": leads.len() as f64 / f64::max(events as f64, 1.0),
+        "event_recall": (events > 0).then(|| leads.len() as f64 / events as f64),
         "events": events,
-        "lead_time_h": (!leads.is_empty()).then(|| median(&leads)),
+        "lead_time_h": (!leads.is_empty()).then(|| metrics::median(&leads)),
         "detail": { "lead_times_h": leads },
         "signal_before": before,
         "recall_at_budget": recall_at_budget(&p, &test),
         "budget": BUDGET,
         "natural": natural,
+        "notes": notes,
     });
     if let (Value::Object(to), Value::Object(from)) = (&mut result, all) {
         to.extend(from);
@@ -135,8 +140,8 @@ mod tests {
         ),
     ];
 
-    /// What is said of a folder in which one file is another.
-    fn refused(name: &str, text: Option<&str>) -> String {
+    /// A folder in which one file is another.
+    fn folder(name: &str, text: Option<&str>) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (file, usual) in FILES {
             match text {
@@ -145,7 +150,83 @@ mod tests {
                 _ => std::fs::write(dir.path().join(file), usual).unwrap(),
             }
         }
-        run(dir.path(), None, 24.0).unwrap_err().to_string()
+        dir
+    }
+
+    /// What is said of it.
+    fn refused(name: &str, text: Option<&str>) -> String {
+        let dir = folder(name, text);
+        run(dir.path(), &BacktestArgs::default()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn machines_that_can_not_be_are_refused() {
+        let head = "machineID,model,age\n1,model3,18\n";
+        for (row, words) in [
+            (
+                "1,model2,3\n",
+                "line 3, column 1 (machineID): the machine is there twice",
+            ),
+            (
+                "1.7,model2,3\n",
+                "line 3, column 1 (machineID): '1.7' is not a whole number",
+            ),
+            (
+                "-1,model2,3\n",
+                "line 3, column 1 (machineID): '-1' is not a whole number",
+            ),
+        ] {
+            let error = refused("PdM_machines.csv", Some(&format!("{head}{row}")));
+            assert!(
+                error.contains("PdM_machines.csv") && error.contains(words),
+                "{error}"
+            );
+        }
+        for (name, head, row) in [
+            (
+                "PdM_failures.csv",
+                "datetime,machineID,failure",
+                "2015-01-05 06:00:00,999,comp4",
+            ),
+            (
+                "PdM_errors.csv",
+                "datetime,machineID,errorID",
+                "2015-01-05 06:00:00,999,error1",
+            ),
+            (
+                "PdM_maint.csv",
+                "datetime,machineID,comp",
+                "2015-01-05 06:00:00,999,comp1",
+            ),
+        ] {
+            let error = refused(name, Some(&format!("{head}\n{row}\n")));
+            assert!(
+                error.contains(&format!(
+                    "{name}: line 2, column 2 (machineID): the machine is not in"
+                )),
+                "{error}"
+            );
+        }
+        // What was not trained on is refused where it stands.
+        let dir = folder("", None);
+        let known = ["error0".to_owned()];
+        let error = read(dir.path(), &known, &[]).err().unwrap().to_string();
+        assert!(
+            error.contains(
+                "PdM_errors.csv: line 2, column 3 (errorID): 'error1' is not in the data that was trained on"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn one_machine_is_refused_in_plain_words() {
+        let mut text = "datetime,machineID,volt,rotate,pressure,vibration\n".to_owned();
+        for hour in 0..72 {
+            text += &format!("2015-01-{:02} {:02}:00:00,1,1,2,3,4\n", 3 + hour / 24, hour % 24);
+        }
+        let error = refused("PdM_telemetry.csv", Some(&text));
+        assert!(error.contains("all rows are of one machine"), "{error}");
     }
 
     #[test]
@@ -193,6 +274,6 @@ mod tests {
         );
         assert!(error.contains("line 2, column 3 (errorID): is empty"), "{error}");
         // One hour of telemetry, four days before the failure.
-        assert!(refused("", None).contains("no failure follows any row within 24 h"));
+        assert!(refused("", None).contains("no failure within 24 h after it to learn from"));
     }
 }

@@ -7,10 +7,12 @@ use anyhow::{Result, bail};
 use ndarray::Array2;
 use serde_json::{Value, json};
 
+use super::BacktestArgs;
 use super::metrics::Confusion;
-use super::settings::{PATIENCE, classifier, labels, mean_prediction};
+use super::settings::{PATIENCE, classifier, folds, labels, mean_prediction};
 use super::table::{Table, names};
 use crate::boost::{Feature, Training, cross_fit};
+use crate::picture::Bars;
 
 const TARGET: &str = "fault";
 /// Neighbouring segments are of one recording: they stay on one side of a fold, in blocks of so many.
@@ -70,9 +72,9 @@ fn read(folder: &Path) -> Result<Segments> {
 ///
 /// # Errors
 /// A missing or malformed file, by name, line and column; one class only.
-pub fn run(data: &Path, test_data: Option<&Path>) -> Result<Value> {
+pub fn run(data: &Path, args: &BacktestArgs) -> Result<Value> {
     let train = read(data)?;
-    let test = test_data.map(read).transpose()?;
+    let test = args.test_data.as_deref().map(read).transpose()?;
     let classes: Vec<&String> = train.fault.iter().collect::<BTreeSet<_>>().into_iter().collect();
     if classes.len() < 2 {
         bail!(
@@ -82,8 +84,10 @@ pub fn run(data: &Path, test_data: Option<&Path>) -> Result<Value> {
     }
     let features: Vec<Feature> = train.names.iter().map(Feature::numeric).collect();
     let groups: Vec<u64> = (0..train.fault.len()).map(|row| (row / BLOCK) as u64).collect();
+    let folds = folds(&groups, FOLDS, data.display(), "block of neighbouring segments")?;
     let mut scores: Vec<Vec<f64>> = Vec::new();
-    for class in &classes {
+    for (number, class) in classes.iter().enumerate() {
+        args.progress.step("kind of fault", number + 1, classes.len());
         let y: Vec<bool> = train.fault.iter().map(|fault| fault == *class).collect();
         let target = labels(&y);
         let training = Training::new(train.x.view(), &target);
@@ -92,7 +96,7 @@ pub fn run(data: &Path, test_data: Option<&Path>) -> Result<Value> {
             &features,
             training,
             &groups,
-            FOLDS,
+            folds,
             PATIENCE,
         )?;
         scores.push(match &test {
@@ -110,6 +114,20 @@ pub fn run(data: &Path, test_data: Option<&Path>) -> Result<Value> {
     let right = said.iter().zip(truth).filter(|(said, is)| *said == is).count() as f64;
     let f1 =
         |class: &String| Confusion::of(said.iter().zip(truth).map(|(s, t)| (*s == class, t == class))).f1();
+    let bars = Bars {
+        name: "kinds".to_owned(),
+        title: "cwru: how well each kind of fault is told".to_owned(),
+        x_name: "F1".to_owned(),
+        bars: classes
+            .iter()
+            .map(|class| ((*class).clone(), f1(class)))
+            .collect(),
+    };
+    let unknown = truth.iter().filter(|fault| !classes.contains(fault)).count();
+    let notes: Vec<String> = (unknown > 0)
+        .then(|| format!("{unknown} segments have a fault that was not trained on"))
+        .into_iter()
+        .collect();
     let macro_f1 = classes.iter().map(|class| f1(class)).sum::<f64>() / classes.len() as f64;
     // A damaged part that is called healthy is what costs.
     let healthy = |fault: &str| fault.starts_with("Normal");
@@ -122,6 +140,8 @@ pub fn run(data: &Path, test_data: Option<&Path>) -> Result<Value> {
         "false_alarms": c.false_alarm_rate(),
         "segments": truth.len(),
         "classes": classes.len(),
+        "notes": notes,
+        "detail": { "bars": [bars] },
     }))
 }
 
@@ -134,13 +154,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let refused = |text: &str| {
             std::fs::write(dir.path().join("feature_time_a.csv"), text).unwrap();
-            run(dir.path(), None).unwrap_err().to_string()
+            run(dir.path(), &BacktestArgs::default()).unwrap_err().to_string()
         };
         assert!(refused("rms,kurtosis\n1,2\n").contains("line 1: column 'fault' is missing"));
         assert!(refused("rms,fault\n1,a\nx,b\n").contains("line 3, column 1 (rms): 'x' is not a number"));
         assert!(refused("rms,fault\n1,\n").contains("line 2, column 2 (fault): the fault is empty"));
         assert!(refused("rms,fault\n1,a\n2,a\n").contains("only one kind of fault"));
-        let none = run(&dir.path().join("none"), None).unwrap_err().to_string();
+        let none = run(&dir.path().join("none"), &BacktestArgs::default())
+            .unwrap_err()
+            .to_string();
         assert!(none.contains("none: "), "{none}");
     }
 }

@@ -11,12 +11,15 @@ use anyhow::{Result, bail};
 use ndarray::Array2;
 use serde_json::{Value, json};
 
+use super::BacktestArgs;
 use super::metrics::{median, rmse};
 use super::settings::{mean_prediction, regressor};
 use super::table::{Table, names};
 use crate::boost::{Booster, Feature, Training};
 use crate::features::rolling::{back, mean, moments};
 
+/// Fewest snapshots of a run that is learned from or judged.
+const LEAST: usize = 60;
 /// Snapshots are 10 s apart.
 const STEP_S: f64 = 10.0;
 /// Snapshots taken as the bearing's own healthy state.
@@ -33,6 +36,13 @@ struct Bearing {
 /// Features relative to the bearing's own first snapshots, so that bearings of other loads compare.
 fn read(folder: &Path, name: &str, features: &mut Vec<Feature>) -> Result<Bearing> {
     let table = Table::read(folder, name, b',')?;
+    if table.len() < LEAST {
+        let what = format!(
+            "the run ends after {} snapshots: {LEAST} are needed, the first {HEALTHY} of them show it healthy",
+            table.len()
+        );
+        return Err(table.bad(table.len() - 1, 0, what));
+    }
     let signals: Vec<usize> = (0..table.header.len())
         .filter(|c| table.header[*c] != "snapshot")
         .collect();
@@ -58,7 +68,10 @@ fn read(folder: &Path, name: &str, features: &mut Vec<Feature>) -> Result<Bearin
     if features.is_empty() {
         *features = names;
     } else if *features != names {
-        bail!("{name}: line 1: its columns differ from those of the other bearings");
+        bail!(
+            "{}: line 1: its columns differ from those of the other bearings",
+            table.place()
+        );
     }
     Ok(Bearing {
         name: name.trim_end_matches(".csv").to_owned(),
@@ -113,56 +126,142 @@ pub fn score(error: f64) -> f64 {
     }
 }
 
-/// Judges every full run by the others and lists the predictions for the truncated ones.
+/// What was said of one full run: the challenge score of each cut, and (true, predicted) snapshots left.
+fn judge(models: &[Booster], bearing: &Bearing) -> Result<(f64, Vec<(f64, f64)>)> {
+    let life = bearing.x.len();
+    let mut said = Vec::new();
+    for cut in CUTS {
+        let t = ((life as f64 * cut) as usize).clamp(1, life - 1) - 1;
+        said.push(((life - 1 - t) as f64, remaining(models, bearing, t)?));
+    }
+    let sum: f64 = said
+        .iter()
+        .map(|(actual, found)| score(100.0 * (actual - found) / actual))
+        .sum();
+    Ok((sum / said.len() as f64, said))
+}
+
+/// Judges every full run by the others, or those of `test_data/train` by all of `data/train`; lists what is said of the
+/// truncated ones, whose ends nobody tells.
 ///
 /// # Errors
 /// A missing or malformed file, by name, line and column; fewer than two full runs.
-pub fn run(data: &Path, test_data: Option<&Path>) -> Result<Value> {
+pub fn run(data: &Path, args: &BacktestArgs) -> Result<Value> {
     let mut features = Vec::new();
     let train = read_all(&data.join("train"), &mut features)?;
-    let test = read_all(&test_data.unwrap_or(data).join("test"), &mut features)?;
+    let folder = args.test_data.as_deref().unwrap_or(data);
     if train.len() < 2 {
-        bail!("{}: two full runs are needed", data.join("train").display());
+        bail!(
+            "{}: {} full runs (*.csv): two are needed, to learn from one and judge on the other",
+            data.join("train").display(),
+            train.len()
+        );
     }
-    let (mut scores, mut share_error, mut runs) = (Vec::new(), Vec::new(), Vec::new());
-    for held in 0..train.len() {
-        let others: Vec<&Bearing> = (0..train.len())
-            .filter(|i| *i != held)
-            .map(|i| &train[i])
-            .collect();
-        let models = fit(&others, &features)?;
-        let bearing = &train[held];
-        let life = bearing.x.len();
-        let mut own = Vec::new();
-        for cut in CUTS {
-            let t = ((life as f64 * cut) as usize).clamp(1, life - 1) - 1;
-            let actual = (life - 1 - t) as f64;
-            let found = remaining(&models, bearing, t)?;
-            own.push(score(100.0 * (actual - found) / actual));
-            share_error.push((found - actual) / life as f64);
+    let mut notes = Vec::new();
+    let all: Vec<&Bearing> = train.iter().collect();
+    let mut full = Vec::new();
+    if args.test_data.is_some() && folder.join("train").is_dir() {
+        full = read_all(&folder.join("train"), &mut features)?;
+    }
+    if args.test_data.is_some() && full.is_empty() {
+        notes.push(format!(
+            "{}: no full runs to judge: there is no score",
+            folder.join("train").display()
+        ));
+    }
+    let test = read_all(&folder.join("test"), &mut features)?;
+    args.progress
+        .say(format_args!("learning from {} runs", train.len()));
+    let models = fit(&all, &features)?;
+    let judged = if args.test_data.is_some() { &full } else { &train };
+    let (mut scores, mut share_error, mut runs, mut lives) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (held, bearing) in judged.iter().enumerate() {
+        args.progress.step("judging run", held + 1, judged.len());
+        let (mean, said) = if args.test_data.is_some() {
+            judge(&models, bearing)?
+        } else {
+            let others: Vec<&Bearing> = (0..train.len())
+                .filter(|i| *i != held)
+                .map(|i| &train[i])
+                .collect();
+            judge(&fit(&others, &features)?, bearing)?
+        };
+        let hours = |steps: f64| steps * STEP_S / 3600.0;
+        for (actual, found) in said {
+            share_error.push((found - actual) / bearing.x.len() as f64);
+            lives.push([hours(actual), hours(found), hours(found), hours(found)]);
         }
-        let mean = own.iter().sum::<f64>() / own.len() as f64;
         runs.push(json!({ "bearing": bearing.name, "score": mean }));
         scores.push(mean);
     }
-    let models = fit(&train.iter().collect::<Vec<_>>(), &features)?;
     let mut predictions = Vec::new();
     for bearing in &test {
         let left = remaining(&models, bearing, bearing.x.len() - 1)?;
         predictions.push(json!({ "bearing": bearing.name, "rul_s": left * STEP_S }));
     }
+    let some = !scores.is_empty();
     Ok(json!({
         "set": "femto",
-        "score": scores.iter().sum::<f64>() / scores.len() as f64,
-        "rmse_life_share": rmse(&share_error, &vec![0.0; share_error.len()]),
+        "score": some.then(|| scores.iter().sum::<f64>() / scores.len() as f64),
+        "rmse_life_share": some.then(|| rmse(&share_error, &vec![0.0; share_error.len()])),
         "runs": runs,
         "predictions": predictions,
+        "notes": notes,
+        "detail": { "unit": "hours", "lives": lives },
     }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_runs_are_refused_and_the_other_folder_is_the_one_that_is_judged() {
+        let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let write = |folder: &Path, name: &str, life: usize, rows: usize| {
+            std::fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
+            let mut text = "snapshot,rms\n".to_owned();
+            for t in 0..rows {
+                let level = 1.0 + t as f64 / life as f64 + 0.01 * crate::testing::noise(t + 977 * life);
+                text += &format!("{t},{level}\n");
+            }
+            std::fs::write(folder.join(name), text).unwrap();
+        };
+        for (number, life) in [70, 80, 90].into_iter().enumerate() {
+            write(own.path(), &format!("train/B{number}.csv"), life, life);
+        }
+        write(own.path(), "test/T.csv", 80, 60);
+        write(other.path(), "train/C.csv", 75, 75);
+        write(other.path(), "test/U.csv", 75, 60);
+        let found = run(own.path(), &BacktestArgs::default()).unwrap();
+        assert_eq!(found["runs"].as_array().unwrap().len(), 3);
+        let args = BacktestArgs {
+            test_data: Some(other.path().to_path_buf()),
+            ..BacktestArgs::default()
+        };
+        let found = run(own.path(), &args).unwrap();
+        assert_eq!(
+            (
+                &found["runs"][0]["bearing"],
+                found["runs"].as_array().unwrap().len()
+            ),
+            (&json!("C"), 1)
+        );
+        assert_eq!(found["predictions"][0]["bearing"], json!("U"));
+        assert_eq!(found["score"], found["runs"][0]["score"]);
+        std::fs::remove_dir_all(other.path().join("train")).unwrap();
+        let found = run(own.path(), &args).unwrap();
+        assert!(
+            found["score"].is_null() && found["notes"].as_array().unwrap().len() == 1,
+            "{found}"
+        );
+        write(own.path(), "train/B1.csv", 80, 1);
+        let error = run(own.path(), &args).unwrap_err().to_string();
+        assert!(
+            error.contains("B1.csv: line 2, column 1 (snapshot): the run ends after 1 snapshots"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn late_predictions_cost_more() {

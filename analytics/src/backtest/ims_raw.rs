@@ -73,6 +73,12 @@ pub fn judge(folder: &Path, features: Option<(&Path, &str)>) -> Result<Value> {
         let at = time_of(&folder.join(name), name)?;
         let matrix = Matrix::read(folder, name, width)?;
         width = matrix.rows.first().map(Vec::len);
+        if times.last().is_some_and(|before| at <= *before) {
+            bail!(
+                "{}: its time is not after that of the snapshot before",
+                folder.join(name).display()
+            );
+        }
         for bearing in 0..width.unwrap_or(0) {
             let samples: Vec<f64> = matrix.rows.iter().map(|row| row[bearing]).collect();
             let snapshot = Snapshot::new(&samples, RATE_HZ)

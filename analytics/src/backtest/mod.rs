@@ -12,6 +12,7 @@ pub mod cwru;
 pub mod femto;
 pub mod hydraulic;
 pub mod ims;
+mod ims_level;
 mod ims_raw;
 pub mod isotonic;
 pub mod metrics;
@@ -19,7 +20,10 @@ pub mod metropt;
 pub mod nab;
 pub mod nab_score;
 pub mod naval;
+mod pictures;
+pub mod progress;
 mod regimes;
+pub(crate) mod served;
 pub(crate) mod settings;
 pub mod skab;
 pub mod stream;
@@ -27,10 +31,10 @@ pub(crate) mod table;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use crate::picture;
+pub use self::progress::Progress;
 
 /// Names of the backtests.
 pub const NAMES: [&str; 11] = [
@@ -58,7 +62,28 @@ pub struct BacktestArgs {
     pub horizon_h: Option<f64>,
     /// Folder for pictures.
     pub svg: Option<PathBuf>,
+    /// Hears what is being done.
+    pub progress: Progress,
 }
+
+impl BacktestArgs {
+    /// Refuses what the set doesn't know: an option without effect is a mistake of the one who gave it.
+    fn check(&self, name: &str) -> Result<()> {
+        for (given, option, of) in [
+            (self.subset.is_some(), "--subset", "cmapss"),
+            (self.horizon_h.is_some(), "--horizon", "azure"),
+        ] {
+            if given && name != of {
+                bail!("{name} has no {option}, only {of} has: leave it out");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Said where a set's protocol learns from the first part of each run alone.
+pub(crate) const NOTHING_LEARNED: &str = "each run is judged by its own healthy beginning: the data folder was only checked, nothing was learned \
+     from it or tuned on the test folder";
 
 /// Hours of a horizon as people write it: `24h`, `7d`, or a bare number of hours.
 ///
@@ -80,87 +105,29 @@ pub fn horizon(text: &str) -> Result<f64> {
 /// # Errors
 /// An unknown name, or whatever is wrong with the folder: file, line and column.
 pub fn run(name: &str, data: &Path, args: &BacktestArgs) -> Result<Value> {
-    let test = args.test_data.as_deref();
+    if !NAMES.contains(&name) {
+        bail!("unknown backtest '{name}', there are {}", NAMES.join(", "));
+    }
+    args.check(name)?;
     let mut result = match name {
-        "cmapss" => cmapss::run(data, test, args.subset.as_deref()),
-        "azure" => azure::run(data, test, args.horizon_h.unwrap_or(24.0)),
-        "nab" => nab::run(data, test),
-        "ai4i" => ai4i::run(data, test),
-        "ims" => ims::run(data, test),
-        "femto" => femto::run(data, test),
-        "skab" => skab::run(data, test),
-        "metropt" => metropt::run(data, test),
-        "hydraulic" => hydraulic::run(data, test),
-        "naval" => naval::run(data, test),
-        "cwru" => cwru::run(data, test),
-        _ => bail!("unknown backtest '{name}', there are {}", NAMES.join(", ")),
+        "cmapss" => cmapss::run(data, args),
+        "azure" => azure::run(data, args),
+        "nab" => nab::run(data, args),
+        "ai4i" => ai4i::run(data, args),
+        "ims" => ims::run(data, args),
+        "femto" => femto::run(data, args),
+        "skab" => skab::run(data, args),
+        "metropt" => metropt::run(data, args),
+        "hydraulic" => hydraulic::run(data, args),
+        "naval" => naval::run(data, args),
+        _ => cwru::run(data, args),
     }?;
     let detail = result.as_object_mut().and_then(|result| result.remove("detail"));
     if let Some(folder) = &args.svg {
-        let drawn = draw(&result, detail.as_ref(), folder)?;
-        result["pictures"] = json!(drawn);
+        args.progress.say("drawing");
+        result["pictures"] = json!(pictures::draw(&result, detail.as_ref(), folder)?);
     }
     Ok(result)
-}
-
-/// Pictures of what the result holds; returns their names.
-fn draw(result: &Value, detail: Option<&Value>, folder: &Path) -> Result<Vec<String>> {
-    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let mut title = result["set"].as_str().unwrap_or_default().to_owned();
-    if let Some(subset) = result["subset"].as_str() {
-        title = format!("{title} {subset}");
-    }
-    if let Some(hours) = result["horizon_h"].as_f64() {
-        title = format!("{title}, failure within {hours} h");
-    }
-    let mut drawn = Vec::new();
-    let mut name = |name: &str| {
-        drawn.push(name.to_owned());
-        folder.join(name)
-    };
-    let lives: Vec<[f64; 4]> = detail
-        .and_then(|detail| serde_json::from_value(detail["lives"].clone()).ok())
-        .unwrap_or_default();
-    if !lives.is_empty() {
-        let unit = detail
-            .and_then(|detail| detail["unit"].as_str())
-            .unwrap_or_default();
-        let lives: Vec<picture::Life> = lives
-            .into_iter()
-            .map(|[truth, predicted, low, high]| picture::Life {
-                truth,
-                predicted,
-                low,
-                high,
-            })
-            .collect();
-        let title = format!("{title}: predicted and true remaining life");
-        picture::remaining_life(&name("remaining_life.svg"), &title, unit, &lives)?;
-    }
-    for (file, of) in [
-        ("reliability.svg", result),
-        ("reliability_natural.svg", &result["natural"]),
-    ] {
-        let bins: Vec<metrics::ReliabilityBin> =
-            serde_json::from_value(of["reliability"].clone()).unwrap_or_default();
-        if !bins.is_empty() {
-            let of = if file == "reliability.svg" {
-                ""
-            } else {
-                " at the natural base rate"
-            };
-            let title = format!("{title}{of}: probability said and share that failed");
-            picture::reliability_table(&name(file), &title, &bins)?;
-        }
-    }
-    let leads: Vec<f64> = detail
-        .and_then(|detail| serde_json::from_value(detail["lead_times_h"].clone()).ok())
-        .unwrap_or_default();
-    if !leads.is_empty() {
-        let title = format!("{title}: how long before the failure it was seen");
-        picture::histogram(&name("lead_time.svg"), &title, "hours ahead", &leads)?;
-    }
-    Ok(drawn)
 }
 
 #[cfg(test)]
@@ -183,5 +150,25 @@ mod tests {
             error.starts_with("unknown backtest 'lottery', there are cmapss, azure"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn an_option_that_a_set_does_not_know_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let subset = BacktestArgs {
+            subset: Some("FD001".to_owned()),
+            ..BacktestArgs::default()
+        };
+        let horizon = BacktestArgs {
+            horizon_h: Some(9.0),
+            ..BacktestArgs::default()
+        };
+        for name in NAMES {
+            for (args, option, of) in [(&subset, "--subset", "cmapss"), (&horizon, "--horizon", "azure")] {
+                let error = format!("{:#}", run(name, dir.path(), args).unwrap_err());
+                let refused = error == format!("{name} has no {option}, only {of} has: leave it out");
+                assert_eq!(refused, name != of, "{error}");
+            }
+        }
     }
 }

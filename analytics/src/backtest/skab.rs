@@ -8,7 +8,10 @@ use ndarray::{Array1, Array2};
 use serde_json::{Value, json};
 
 use super::metrics::{Confusion, quantile};
+use super::served::passes;
 use super::table::{Table, names};
+use super::{BacktestArgs, NOTHING_LEARNED};
+use crate::picture::{Course, Line};
 
 /// Protocol of the leaderboard.
 const TRAIN_ROWS: usize = 400;
@@ -127,37 +130,84 @@ fn files(data: &Path) -> Result<Vec<(PathBuf, String)>> {
     Ok(found)
 }
 
-/// Judges every experiment.
-///
-/// # Errors
-/// A missing or malformed file, by name, line and column.
-pub fn run(data: &Path, test_data: Option<&Path>) -> Result<Value> {
-    let folder = test_data.unwrap_or(data);
-    let mut pairs = Vec::new();
-    let mut judged = 0;
-    for (folder, name) in files(folder)? {
-        let table = Table::read(&folder, &name, b';')?;
-        let (time, label) = (table.column("datetime")?, table.column("anomaly")?);
-        let change = table.column("changepoint").unwrap_or(label);
-        let signals: Vec<usize> = (0..table.header.len())
-            .filter(|c| ![time, label, change].contains(c))
-            .collect();
-        if table.len() <= TRAIN_ROWS {
-            return Err(table.bad(
-                table.len() - 1,
-                time,
-                format_args!("more than {TRAIN_ROWS} rows are needed"),
-            ));
+/// One experiment.
+struct Experiment {
+    name: String,
+    times: Vec<f64>,
+    names: Vec<String>,
+    x: Array2<f64>,
+    anomaly: Vec<bool>,
+}
+
+fn read(folder: &Path, name: &str) -> Result<Experiment> {
+    let table = Table::read(folder, name, b';')?;
+    let (time, label) = (table.column("datetime")?, table.column("anomaly")?);
+    let change = table.column("changepoint").unwrap_or(label);
+    let signals: Vec<usize> = (0..table.header.len())
+        .filter(|c| ![time, label, change].contains(c))
+        .collect();
+    if signals.is_empty() {
+        bail!(
+            "{}: line 1: there is no signal beside the time and the labels",
+            table.place()
+        );
+    }
+    if table.len() <= TRAIN_ROWS {
+        return Err(table.bad(
+            table.len() - 1,
+            time,
+            format_args!(
+                "the file ends here: more than {TRAIN_ROWS} rows are needed, those are the normal state"
+            ),
+        ));
+    }
+    let mut x = Array2::zeros((table.len(), signals.len()));
+    let (mut times, mut anomaly) = (Vec::new(), Vec::new());
+    for row in 0..table.len() {
+        for (j, c) in signals.iter().enumerate() {
+            x[[row, j]] = table.number(row, *c)?;
         }
-        let mut x = Array2::zeros((table.len(), signals.len()));
-        for row in 0..table.len() {
-            for (j, c) in signals.iter().enumerate() {
-                x[[row, j]] = table.number(row, *c)?;
-            }
+        let at = table.time(row, time)?;
+        if times.last().is_some_and(|before| at < *before) {
+            return Err(table.bad(row, time, "the time goes back"));
         }
-        let normal = x.slice(ndarray::s![..TRAIN_ROWS, ..]).to_owned();
+        times.push(at);
+        anomaly.push(table.flag(row, label)?);
+    }
+    let folder = folder
+        .file_name()
+        .map_or_else(String::new, |f| f.to_string_lossy().into_owned());
+    Ok(Experiment {
+        name: format!("{folder}/{name}"),
+        times,
+        names: signals.iter().map(|c| table.header[*c].clone()).collect(),
+        x,
+        anomaly,
+    })
+}
+
+fn read_all(data: &Path) -> Result<Vec<Experiment>> {
+    let all: Vec<Experiment> = files(data)?
+        .iter()
+        .map(|(folder, name)| read(folder, name))
+        .collect::<Result<_>>()?;
+    if all.is_empty() {
+        bail!("{}: no experiments (*.csv) in its subfolders", data.display());
+    }
+    Ok(all)
+}
+
+impl Experiment {
+    fn varies(&self, column: usize) -> bool {
+        let column = self.x.column(column);
+        column.iter().any(|v| *v != column[0])
+    }
+
+    /// Distance of each row in limits: beyond 1 it is called.
+    fn distances(&self) -> Result<Vec<f64>> {
+        let normal = self.x.slice(ndarray::s![..TRAIN_ROWS, ..]).to_owned();
         let Some(mut distance) = Distance::learn(&normal) else {
-            bail!("{}/{name}: the normal rows are singular", folder.display());
+            bail!("{}: the normal rows are singular", self.name);
         };
         let quiet: Vec<f64> = normal
             .rows()
@@ -166,30 +216,183 @@ pub fn run(data: &Path, test_data: Option<&Path>) -> Result<Value> {
             .collect();
         let limit = BEYOND * BEYOND * quantile(&quiet, LIMIT);
         distance.restart();
-        for row in 0..table.len() {
-            let far = distance.push(&x.row(row).to_owned()) > limit;
-            if row >= TRAIN_ROWS {
-                pairs.push((far, table.flag(row, label)?));
+        let rows = self.x.rows();
+        Ok(rows
+            .into_iter()
+            .map(|row| distance.push(&row.to_owned()))
+            .map(|squared| if squared > 0.0 { squared / limit } else { 0.0 })
+            .collect())
+    }
+
+    /// Whether serving's detection was in alarm by the last pass before each row, if it had a baseline at all.
+    fn served(&self) -> Result<(Vec<bool>, Option<String>)> {
+        let columns: Vec<Vec<f64>> = self.x.columns().into_iter().map(|c| c.to_vec()).collect();
+        let channels: Vec<(String, &[f64])> = self
+            .names
+            .iter()
+            .zip(&columns)
+            .map(|(name, values)| (name.clone(), &values[..]))
+            .collect();
+        let said = passes(&self.times, &channels, self.times[TRAIN_ROWS] - self.times[0])?;
+        let alarmed = |at: &f64| said.known_at(*at).is_some_and(|anomaly| anomaly >= 1.0);
+        Ok((self.times.iter().map(alarmed).collect(), said.why))
+    }
+
+    fn course(&self, distances: &[f64]) -> Course {
+        let minute = |row: usize| (self.times[row] - self.times[0]) / 60.0;
+        let mut marked: Vec<(f64, f64)> = Vec::new();
+        for row in (0..self.anomaly.len()).filter(|row| self.anomaly[*row]) {
+            match marked.last_mut() {
+                Some(last) if row > 0 && self.anomaly[row - 1] => last.1 = minute(row),
+                _ => marked.push((minute(row), minute(row))),
             }
         }
-        judged += 1;
+        Course {
+            name: format!(
+                "distance_{}",
+                self.name.trim_end_matches(".csv").replace('/', "_")
+            ),
+            title: format!("{}: distance from the normal state", self.name),
+            x_name: "minutes".to_owned(),
+            y_name: "distance, 1 = limit".to_owned(),
+            lines: vec![Line {
+                name: "distance".to_owned(),
+                points: distances
+                    .iter()
+                    .enumerate()
+                    .map(|(row, d)| (minute(row), d.sqrt()))
+                    .collect(),
+            }],
+            marked,
+            marked_as: "labelled anomaly".to_owned(),
+            said: Vec::new(),
+            said_what: String::new(),
+        }
     }
-    if judged == 0 {
-        bail!("{}: no experiments in its subfolders", folder.display());
+}
+
+/// Experiments that a person sees in pictures: the first of each folder.
+const DRAWN: usize = 4;
+
+/// Judges every experiment.
+///
+/// # Errors
+/// A missing or malformed file, by name, line and column.
+pub fn run(data: &Path, args: &BacktestArgs) -> Result<Value> {
+    let mut experiments = read_all(data)?;
+    let mut notes: Vec<String> = Vec::new();
+    if let Some(test) = &args.test_data {
+        experiments = read_all(test)?;
+        notes.push(NOTHING_LEARNED.to_owned());
     }
-    let c = Confusion::of(pairs);
-    Ok(json!({
-        "set": "skab",
-        "f1": c.f1(),
-        "false_alarm_rate": c.false_alarm_rate(),
-        "missed_alarm_rate": c.miss_rate(),
-        "files": judged,
-    }))
+    let mut drawn: Vec<String> = Vec::new();
+    let (mut pairs, mut served, mut why, mut courses) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::<Course>::new());
+    for (number, one) in experiments.iter().enumerate() {
+        args.progress.step("experiment", number + 1, experiments.len());
+        let still: Vec<&str> = (0..one.names.len())
+            .filter(|column| !one.varies(*column))
+            .map(|column| one.names[column].as_str())
+            .collect();
+        if still.len() == one.names.len() {
+            notes.push(format!("{}: no signal ever changes, it is left out", one.name));
+            continue;
+        }
+        if !still.is_empty() {
+            notes.push(format!("{}: constant: {}", one.name, still.join(", ")));
+        }
+        let distances = one.distances()?;
+        let judged = TRAIN_ROWS..one.times.len();
+        pairs.extend(judged.clone().map(|row| (distances[row] > 1.0, one.anomaly[row])));
+        let (said, none) = one.served()?;
+        match none {
+            Some(none) => why.push(format!("{}: {none}", one.name)),
+            None => served.extend(judged.map(|row| (said[row], one.anomaly[row]))),
+        }
+        let folder = one.name.split('/').next().unwrap_or_default().to_owned();
+        if courses.len() < DRAWN && !drawn.contains(&folder) {
+            courses.push(one.course(&distances));
+            drawn.push(folder);
+        }
+    }
+    let of = |pairs: &[(bool, bool)]| {
+        let c = Confusion::of(pairs.iter().copied());
+        let known = pairs.iter().any(|(_, anomaly)| *anomaly);
+        json!({
+            "f1": known.then(|| c.f1()),
+            "false_alarm_rate": (!pairs.is_empty()).then(|| c.false_alarm_rate()),
+            "missed_alarm_rate": known.then(|| c.miss_rate()),
+        })
+    };
+    if !pairs.iter().any(|(_, anomaly)| *anomaly) {
+        notes.push("no row that is judged is labelled as anomaly: there is no f1".to_owned());
+    }
+    let mut found = of(&pairs);
+    found["set"] = json!("skab");
+    found["files"] = json!(experiments.len());
+    found["served"] = of(&served);
+    found["served"]["notes"] = json!(why);
+    found["notes"] = json!(notes);
+    found["detail"] = json!({ "courses": courses });
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signals_that_never_change_are_said_and_both_folders_are_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("valve")).unwrap();
+        let write = |name: &str, value: &dyn Fn(usize) -> f64| {
+            let mut text = "datetime;a;b;anomaly;changepoint\n".to_owned();
+            for row in 0..900_usize {
+                let wrong = u8::from(row >= 600);
+                text += &format!(
+                    "2020-03-09 10:{:02}:{:02};{};7;{wrong};0\n",
+                    row / 60,
+                    row % 60,
+                    value(row)
+                );
+            }
+            std::fs::write(dir.path().join("valve").join(name), text).unwrap();
+        };
+        write("0.csv", &|_| 1.0);
+        let found = run(dir.path(), &BacktestArgs::default()).unwrap();
+        assert!(
+            found["f1"].is_null() && found["false_alarm_rate"].is_null(),
+            "{found}"
+        );
+        assert_eq!(
+            found["notes"][0],
+            json!("valve/0.csv: no signal ever changes, it is left out")
+        );
+        write("1.csv", &|row| {
+            crate::testing::noise(row) + if row >= 600 { 9.0 } else { 0.0 }
+        });
+        let found = run(dir.path(), &BacktestArgs::default()).unwrap();
+        assert!(found["f1"].as_f64().unwrap() > 0.97, "{found}");
+        assert_eq!(found["notes"][1], json!("valve/1.csv: constant: b"));
+        assert!(found["served"]["f1"].as_f64().unwrap() > 0.85, "{found}");
+        let args = BacktestArgs {
+            test_data: Some(dir.path().to_path_buf()),
+            ..BacktestArgs::default()
+        };
+        assert_eq!(
+            run(dir.path(), &args).unwrap()["notes"][0],
+            json!(NOTHING_LEARNED)
+        );
+        let error = run(&dir.path().join("none"), &args).unwrap_err().to_string();
+        assert!(error.contains("none"), "{error}");
+        let short = "datetime;a;anomaly\n2020-03-09 10:00:00;1;0\n";
+        std::fs::write(dir.path().join("valve/0.csv"), short).unwrap();
+        let error = run(dir.path(), &BacktestArgs::default()).unwrap_err().to_string();
+        assert!(
+            error.contains("valve/0.csv: line 2, column 1 (datetime): the file ends here"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn the_signal_that_moved_has_the_share() {

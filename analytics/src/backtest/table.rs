@@ -58,6 +58,22 @@ pub(crate) fn seconds(text: &str) -> Result<f64> {
     Ok(at.timestamp().as_nanosecond() as f64 / 1e9)
 }
 
+/// What is wrong with a delimited file, and where.
+fn refused(path: &Path, error: &csv::Error, line: u64) -> anyhow::Error {
+    let line = error.position().map_or(line, csv::Position::line);
+    let (column, what) = match error.kind() {
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => (
+            len.min(expected_len) + 1,
+            format!("{len} values where {expected_len} belong"),
+        ),
+        csv::ErrorKind::Utf8 { err, .. } => (err.field() as u64 + 1, "the text is not UTF-8".to_owned()),
+        _ => return anyhow!("{}: line {line}: {error}", path.display()),
+    };
+    anyhow!("{}: line {line}, column {column}: {what}", path.display())
+}
+
 /// A delimited text file with a header.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -72,19 +88,28 @@ impl Table {
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
             .from_reader(open(&path)?);
-        let place = |e: csv::Error| match e.position() {
-            Some(p) => anyhow!("{}: line {}: {e}", path.display(), p.line()),
-            None => anyhow!("{}: {e}", path.display()),
+        let place = |e: csv::Error, line: u64| refused(&path, &e, line);
+        let header: Vec<String> = match reader.headers() {
+            Ok(header) => header
+                .iter()
+                .map(|h| h.trim().trim_start_matches('\u{feff}').to_owned())
+                .collect(),
+            Err(e) => return Err(place(e, 1)),
         };
-        let header: Vec<String> = reader
-            .headers()
-            .map_err(place)?
-            .iter()
-            .map(|h| h.trim().trim_start_matches('\u{feff}').to_owned())
-            .collect();
-        let records = reader.records().collect::<Result<Vec<_>, _>>().map_err(place)?;
+        if header.iter().all(String::is_empty) {
+            bail!("{}: line 1, column 1: the file is empty", path.display());
+        }
+        let mut records = Vec::new();
+        let mut record = csv::StringRecord::new();
+        loop {
+            match reader.read_record(&mut record) {
+                Ok(true) => records.push(record.clone()),
+                Ok(false) => break,
+                Err(e) => return Err(place(e, reader.position().line())),
+            }
+        }
         if records.is_empty() {
-            bail!("{}: line 2: there are no rows", path.display());
+            bail!("{}: line 2: there are no rows below the header", path.display());
         }
         Ok(Self {
             path,
@@ -136,6 +161,15 @@ impl Table {
         }
     }
 
+    /// The number of a machine.
+    pub fn whole(&self, row: usize, column: usize) -> Result<u64> {
+        let text = self.text(row, column);
+        match self.number(row, column)? {
+            v if v >= 0.0 && v.fract() == 0.0 && v < 9e15 => Ok(v as u64),
+            _ => Err(self.bad(row, column, format_args!("'{text}' is not a whole number from 0"))),
+        }
+    }
+
     pub fn numbers(&self, column: usize) -> Result<Vec<f64>> {
         (0..self.len()).map(|row| self.number(row, column)).collect()
     }
@@ -159,13 +193,15 @@ impl Table {
 pub(crate) struct Matrix {
     pub path: PathBuf,
     pub rows: Vec<Vec<f64>>,
+    /// Where each row stands in the file: blank lines are no rows.
+    lines: Vec<usize>,
 }
 
 impl Matrix {
     /// `columns` per line; None: as many as in the first.
     pub fn read(folder: &Path, name: &str, columns: Option<usize>) -> Result<Self> {
         let path = find(folder, name)?;
-        let mut rows: Vec<Vec<f64>> = Vec::new();
+        let (mut rows, mut lines) = (Vec::<Vec<f64>>::new(), Vec::new());
         for (index, line) in BufReader::new(open(&path)?).lines().enumerate() {
             let place = || format!("{}: line {}", path.display(), index + 1);
             let line = line.with_context(place)?;
@@ -189,11 +225,36 @@ impl Matrix {
                 );
             }
             rows.push(row);
+            lines.push(index + 1);
         }
         if rows.is_empty() {
-            bail!("{}: line 1: there are no rows", path.display());
+            bail!("{}: line 1, column 1: there are no rows", path.display());
         }
-        Ok(Self { path, rows })
+        Ok(Self { path, rows, lines })
+    }
+
+    /// An error at one value, the column counted from 0.
+    pub fn bad(&self, row: usize, column: usize, what: impl std::fmt::Display) -> anyhow::Error {
+        let line = self.lines.get(row).copied().unwrap_or(row + 1);
+        anyhow!(
+            "{}: line {line}, column {}: {what}",
+            self.path.display(),
+            column + 1
+        )
+    }
+
+    /// Refuses a file with other than `expected` rows, which is how many `of` has.
+    pub fn rows_as(&self, expected: usize, of: impl std::fmt::Display) -> Result<()> {
+        if self.rows.len() == expected {
+            return Ok(());
+        }
+        // The first row too many, or the line that ends too early.
+        let at = self.rows.len().saturating_sub(1).min(expected);
+        Err(self.bad(
+            at,
+            0,
+            format_args!("{} rows where {expected} belong, as in {of}", self.rows.len()),
+        ))
     }
 }
 
@@ -239,8 +300,19 @@ mod tests {
     #[test]
     fn uneven_lines_are_refused() {
         let dir = folder("a.csv", "a,b\n1,2\n3\n");
-        let error = format!("{:#}", Table::read(dir.path(), "a.csv", b',').unwrap_err());
-        assert!(error.contains("line 3"), "{error}");
+        let error = Table::read(dir.path(), "a.csv", b',').unwrap_err().to_string();
+        assert!(
+            error.ends_with("a.csv: line 3, column 2: 1 values where 2 belong"),
+            "{error}"
+        );
+        for (text, words) in [
+            ("", "a.csv: line 1, column 1: the file is empty"),
+            ("a,b\n", "a.csv: line 2: there are no rows below the header"),
+        ] {
+            let dir = folder("a.csv", text);
+            let error = Table::read(dir.path(), "a.csv", b',').unwrap_err().to_string();
+            assert!(error.ends_with(words), "{error}");
+        }
         let dir = folder("m.txt", "1 2 3\n4 5 6\n7 8\n");
         let error = Matrix::read(dir.path(), "m.txt", None).unwrap_err().to_string();
         assert!(
@@ -254,5 +326,31 @@ mod tests {
         assert!(error.contains("line 1, column 3: 'x' is not a number"), "{error}");
         let dir = folder("m.txt", "\n");
         assert!(Matrix::read(dir.path(), "m.txt", None).is_err());
+        // Lines are counted as an editor does, blank ones too.
+        let dir = folder("m.txt", "1 2\n\n3 4\n");
+        let matrix = Matrix::read(dir.path(), "m.txt", None).unwrap();
+        let error = matrix.bad(1, 1, "is odd").to_string();
+        assert!(error.ends_with("m.txt: line 3, column 2: is odd"), "{error}");
+        let error = matrix.rows_as(3, "b.txt").unwrap_err().to_string();
+        assert!(
+            error.ends_with("line 3, column 1: 2 rows where 3 belong, as in b.txt"),
+            "{error}"
+        );
+        assert!(matrix.rows_as(2, "b.txt").is_ok());
+    }
+
+    #[test]
+    fn numbers_of_machines_are_whole() {
+        let dir = folder("a.csv", "id\n7\n7.0\n1.7\n-1\n");
+        let table = Table::read(dir.path(), "a.csv", b',').unwrap();
+        assert_eq!((table.whole(0, 0).unwrap(), table.whole(1, 0).unwrap()), (7, 7));
+        for row in [2, 3] {
+            let error = table.whole(row, 0).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("line {}, column 1 (id): '", row + 2))
+                    && error.ends_with("is not a whole number from 0"),
+                "{error}"
+            );
+        }
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn signal_before(p: &[f64], rows: &Rows, fleet: &Fleet, horizon_h: f6
 }
 
 /// Why a precision of 0.8 can't be had at a recall of 0.9, where it can't: what has to be called for that, how far ahead it
-/// is, and that its probabilities are right.
+/// is, and whether its probabilities are right.
 pub(super) fn why_not(result: &Value) -> Option<String> {
     let natural = result["natural"]["precision_at_recall_90"].is_number();
     let of = if natural { &result["natural"] } else { result };
@@ -64,6 +64,15 @@ pub(super) fn why_not(result: &Value) -> Option<String> {
         .filter(|precision| *precision < 0.8)?;
     let doubtful = &of["doubtful"];
     let (said, failed) = (doubtful["said"].as_f64()?, doubtful["failed"].as_f64()?);
+    let unsure = doubtful["unsure_by"].as_f64()?;
+    let judged = if doubtful["calibrated"].as_bool()? {
+        "that is calibrated within what chance does".to_owned()
+    } else {
+        let way = if failed > said { "too low" } else { "too high" };
+        format!(
+            "that is not calibrated: what was said is {way} for these machines, and part of what is missing may be had"
+        )
+    };
     let recall = of["recall_at_precision_80"].as_f64().unwrap_or_default();
     let early = result["signal_before"]
         .as_array()?
@@ -72,8 +81,8 @@ pub(super) fn why_not(result: &Value) -> Option<String> {
         .min_by(|a, b| a.0.total_cmp(&b.0))?;
     Some(format!(
         "precision is {precision:.2} at a recall of 0.9 because nine tenths of the rows before a failure can only be had by \
-         calling {} rows whose probability is below one half ({said:.2} on average, and {failed:.2} of them failed: it is \
-         calibrated); of the rows {} to {} h before a failure only {:.0} % say one half or more, the others look like rows of \
+         calling {} rows whose probability is below one half ({said:.2} on average, and {failed:.2} of them failed, give or \
+         take {unsure:.2}: {judged}); of the rows {} to {} h before a failure only {:.0} % say one half or more, the others look like rows of \
          machines that run on. At a precision of 0.8 the recall is {recall:.2}",
         doubtful["rows"],
         early.1[0],
@@ -87,6 +96,7 @@ pub(super) fn why_not(result: &Value) -> Option<String> {
 pub(super) fn figures(raw: &[f64], p: &[f64], rows: &Rows, keep: impl Fn(usize) -> bool) -> Value {
     let index: Vec<usize> = (0..p.len()).filter(|i| keep(*i)).collect();
     let y: Vec<bool> = index.iter().map(|i| rows.y[*i]).collect();
+    let machines: Vec<u64> = index.iter().map(|i| rows.machine[*i]).collect();
     let only_natural = index.iter().all(|i| rows.natural[*i]);
     let used: Vec<f64> = index
         .iter()
@@ -107,7 +117,7 @@ pub(super) fn figures(raw: &[f64], p: &[f64], rows: &Rows, keep: impl Fn(usize) 
         "base_rate": y.iter().filter(|y| **y).count() as f64 / y.len().max(1) as f64,
         "precision_at_recall_90": precision_at_recall(&used, &y, 0.9),
         "recall_at_precision_80": recall_at_precision(&used, &y, 0.8),
-        "doubtful": doubtful(&used, &y, 0.9),
+        "doubtful": doubtful(&used, &y, &machines, 0.9),
         "reliability": reliability_table(&used, &y, 10),
     })
 }
@@ -136,8 +146,10 @@ fn recall_at_precision(p: &[f64], y: &[bool], precision: f64) -> Option<f64> {
         .find(|recall| precision_at_recall(p, y, *recall).is_some_and(|found| found >= precision))
 }
 
-/// The rows below one half that have to be called for a recall: how many, what was said of them and what came.
-fn doubtful(p: &[f64], y: &[bool], recall: f64) -> Value {
+/// The rows below one half that have to be called for a recall: how many, what was said of them and what came. Rows of one
+/// machine come and fail together, so that chance is that of the machines: `unsure_by` is 1.96 standard errors of what was
+/// said against what came, clustered by machine, and never less than if every row were on its own.
+fn doubtful(p: &[f64], y: &[bool], machines: &[u64], recall: f64) -> Value {
     let mut failing: Vec<f64> = (0..p.len()).filter(|i| y[*i]).map(|i| p[i]).collect();
     failing.sort_by(|a, b| b.total_cmp(a));
     let wanted = (failing.len() as f64 * recall).ceil() as usize;
@@ -149,8 +161,25 @@ fn doubtful(p: &[f64], y: &[bool], recall: f64) -> Value {
         return Value::Null;
     }
     let n = called.len() as f64;
-    let failed = called.iter().filter(|i| y[**i]).count() as f64;
-    json!({ "rows": called.len(), "said": called.iter().map(|i| p[*i]).sum::<f64>() / n, "failed": failed / n })
+    let failed = called.iter().filter(|i| y[**i]).count() as f64 / n;
+    let said = called.iter().map(|i| p[*i]).sum::<f64>() / n;
+    let mut off: BTreeMap<u64, f64> = BTreeMap::new();
+    for i in &called {
+        *off.entry(machines[*i]).or_default() += f64::from(u8::from(y[*i])) - p[*i];
+    }
+    let m = off.len() as f64;
+    let unsure = if m > 1.0 {
+        let usual = (failed - said) * n / m;
+        let spread: f64 = off.values().map(|off| (off - usual).powi(2)).sum();
+        let clustered = (spread * m / (m - 1.0)).sqrt() / n;
+        1.96 * clustered.max((said * (1.0 - said) / n).sqrt())
+    } else {
+        1.0
+    };
+    json!({
+        "rows": called.len(), "machines": off.len(), "said": said, "failed": failed, "unsure_by": unsure,
+        "calibrated": (failed - said).abs() <= unsure,
+    })
 }
 
 /// Hours ahead of each failure that had an alarm within the horizon, and how many failures have telemetry before them.
@@ -208,13 +237,14 @@ mod tests {
             .collect();
         let y: Vec<bool> = (0..1000).map(|i| i < 100).collect();
         assert_eq!(recall_at_precision(&p, &y, 0.8), Some(0.8));
-        let found = doubtful(&p, &y, 0.9);
+        let machines: Vec<u64> = (0..1000).map(|i| i % 40).collect();
+        let found = doubtful(&p, &y, &machines, 0.9);
         assert_eq!(
             (found["rows"].as_u64(), found["failed"].as_f64()),
             (Some(80), Some(0.25)),
             "{found}"
         );
-        assert_eq!(doubtful(&p, &vec![false; 1000], 0.9), Value::Null);
+        assert_eq!(doubtful(&p, &vec![false; 1000], &machines, 0.9), Value::Null);
         let all = json!({
             "precision_at_recall_90": precision_at_recall(&p, &y, 0.9), "recall_at_precision_80": 0.8, "doubtful": found,
             "signal_before": [{ "hours_before": [0, 12], "said_at_least_half": 0.97 }, { "hours_before": [12, 24], "said_at_least_half": 0.6 }],
@@ -222,10 +252,27 @@ mod tests {
         let why = why_not(&all).unwrap();
         assert!(
             why.contains(
-                "80 rows whose probability is below one half (0.25 on average, and 0.25 of them failed"
-            ) && why.contains("12 to 24 h before a failure only 60 %"),
+                "80 rows whose probability is below one half (0.25 on average, and 0.25 of them failed, give or take 0."
+            ) && why.contains("calibrated within what chance does") && why.contains("12 to 24 h before a failure only 60 %"),
             "{why}"
         );
         assert_eq!(why_not(&json!({ "precision_at_recall_90": 0.9 })), None);
+        // Half of those failed of which a tenth was said to: nobody calls that calibrated.
+        let p: Vec<f64> = p.iter().map(|p| if *p == 0.25 { 0.1 } else { *p }).collect();
+        let y: Vec<bool> = (0..1000).map(|i| i < 120).collect();
+        let found = doubtful(&p, &y, &machines, 0.9);
+        assert_eq!(found["calibrated"], json!(false), "{found}");
+        let mut all = all;
+        all["doubtful"] = found;
+        let why = why_not(&all).unwrap();
+        assert!(why.contains("not calibrated: what was said is too low"), "{why}");
+        // The same among the rows of two machines may be chance.
+        let two: Vec<u64> = (0..1000).map(|i| u64::from(i >= 120)).collect();
+        let found = doubtful(&p, &y, &two, 0.9);
+        assert_eq!(
+            (found["machines"].as_u64(), found["calibrated"].as_bool()),
+            (Some(2), Some(true)),
+            "{found}"
+        );
     }
 }

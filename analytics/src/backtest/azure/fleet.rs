@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::HOUR;
 use crate::backtest::table::{self, Table};
@@ -28,27 +28,44 @@ pub(super) struct Fleet {
     pub(super) components: Vec<String>,
 }
 
-/// Events of a file by machine, with their kinds as codes of a sorted list that is extended as needed.
+/// Events of a file by machine, with their kinds as codes of a sorted list.
 type Events = BTreeMap<u64, Vec<(f64, usize)>>;
 
-fn events(data: &Path, name: &str, column: &str, kinds: &mut Vec<String>) -> Result<Events> {
+/// `kinds`: those that are known from training, if there was one; else they are collected here.
+fn events(
+    data: &Path,
+    name: &str,
+    column: &str,
+    machines: &BTreeMap<u64, Machine>,
+    kinds: &mut Vec<String>,
+) -> Result<Events> {
     let table = Table::read(data, name, b',')?;
-    let [time, machine, kind] = table.columns(&["datetime", "machineID", column])?[..] else {
-        bail!("{name}: columns are missing")
-    };
-    let known: BTreeSet<String> = (0..table.len())
-        .map(|r| table.text(r, kind).to_owned())
-        .chain(kinds.drain(..))
-        .collect();
-    kinds.extend(known);
+    let (time, machine, kind) = (
+        table.column("datetime")?,
+        table.column("machineID")?,
+        table.column(column)?,
+    );
+    if kinds.is_empty() {
+        let all: BTreeSet<&str> = (0..table.len()).map(|r| table.text(r, kind)).collect();
+        kinds.extend(all.into_iter().map(str::to_owned));
+    }
     let mut by_machine = Events::new();
     for row in 0..table.len() {
         let text = table.text(row, kind);
         if text.is_empty() {
             return Err(table.bad(row, kind, "is empty"));
         }
-        let code = kinds.iter().position(|k| k == text).unwrap_or_default();
-        let id = table.number(row, machine)? as u64;
+        let Some(code) = kinds.iter().position(|k| k == text) else {
+            let what = format!(
+                "'{text}' is not in the data that was trained on, which has {}",
+                kinds.join(", ")
+            );
+            return Err(table.bad(row, kind, what));
+        };
+        let id = table.whole(row, machine)?;
+        if !machines.contains_key(&id) {
+            return Err(table.bad(row, machine, UNKNOWN));
+        }
         by_machine
             .entry(id)
             .or_default()
@@ -60,12 +77,9 @@ fn events(data: &Path, name: &str, column: &str, kinds: &mut Vec<String>) -> Res
     Ok(by_machine)
 }
 
-pub(super) fn read(data: &Path, error_codes: &[String], components: &[String]) -> Result<Fleet> {
-    let (mut error_codes, mut components) = (error_codes.to_vec(), components.to_vec());
-    let mut errors = events(data, "PdM_errors.csv", "errorID", &mut error_codes)?;
-    let mut changes = events(data, "PdM_maint.csv", "comp", &mut components)?;
-    let mut kinds = Vec::new();
-    let mut failures = events(data, "PdM_failures.csv", "failure", &mut kinds)?;
+const UNKNOWN: &str = "the machine is not in PdM_machines.csv";
+
+fn read_machines(data: &Path) -> Result<BTreeMap<u64, Machine>> {
     let table = Table::read(data, "PdM_machines.csv", b',')?;
     let (id, model, age) = (
         table.column("machineID")?,
@@ -79,27 +93,37 @@ pub(super) fn read(data: &Path, error_codes: &[String], components: &[String]) -
             .chars()
             .filter(char::is_ascii_digit)
             .collect();
-        let code = digits
-            .parse()
-            .map_err(|_| table.bad(row, model, "the model has no number"))?;
-        let number = table.number(row, id)? as u64;
-        machines.insert(
-            number,
-            Machine {
-                id: number,
-                age: table.number(row, age)?,
-                model: code,
-                errors: errors.remove(&number).unwrap_or_default(),
-                changes: changes.remove(&number).unwrap_or_default(),
-                failures: failures
-                    .remove(&number)
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(|f| f.0)
-                    .collect(),
-                runs: Vec::new(),
-            },
-        );
+        let machine = Machine {
+            id: table.whole(row, id)?,
+            age: table.number(row, age)?,
+            model: digits
+                .parse()
+                .map_err(|_| table.bad(row, model, "the model has no number"))?,
+            errors: Vec::new(),
+            changes: Vec::new(),
+            failures: Vec::new(),
+            runs: Vec::new(),
+        };
+        if machines.insert(machine.id, machine).is_some() {
+            return Err(table.bad(row, id, "the machine is there twice: leave one of the two out"));
+        }
+    }
+    Ok(machines)
+}
+
+pub(super) fn read(data: &Path, error_codes: &[String], components: &[String]) -> Result<Fleet> {
+    let mut machines = read_machines(data)?;
+    let (mut error_codes, mut components) = (error_codes.to_vec(), components.to_vec());
+    for (id, errors) in events(data, "PdM_errors.csv", "errorID", &machines, &mut error_codes)? {
+        machines.entry(id).and_modify(|m| m.errors = errors);
+    }
+    for (id, changes) in events(data, "PdM_maint.csv", "comp", &machines, &mut components)? {
+        machines.entry(id).and_modify(|m| m.changes = changes);
+    }
+    for (id, failures) in events(data, "PdM_failures.csv", "failure", &machines, &mut Vec::new())? {
+        machines
+            .entry(id)
+            .and_modify(|m| m.failures = failures.into_iter().map(|f| f.0).collect());
     }
     let name = ["PdM_telemetry.csv", "PdM_telemetry_sampled.csv"]
         .into_iter()
@@ -109,10 +133,10 @@ pub(super) fn read(data: &Path, error_codes: &[String], components: &[String]) -
     let (time, machine) = (table.column("datetime")?, table.column("machineID")?);
     let signals = table.columns(&SIGNALS)?;
     for row in 0..table.len() {
-        let number = table.number(row, machine)? as u64;
+        let number = table.whole(row, machine)?;
         let at = table.time(row, time)?;
         let Some(m) = machines.get_mut(&number) else {
-            return Err(table.bad(row, machine, "the machine is not in PdM_machines.csv"));
+            return Err(table.bad(row, machine, UNKNOWN));
         };
         let last = m.runs.last().and_then(|r| r.0.last().copied());
         match last {
