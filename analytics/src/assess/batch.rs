@@ -7,7 +7,6 @@
 //! takes another with it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 use models::db::assessment::{self as db, AssetChannel};
 use models::id::{AssetId, ChannelId};
@@ -107,13 +106,12 @@ async fn load_known(
     let seen = memory.late.ask(connection).await?;
     let mut kept: HashMap<AssetId, Known> = HashMap::with_capacity(assets.len());
     for asset in assets {
-        let Some(window) = memory.window(*asset) else {
+        let Some(window) = memory.take(*asset) else {
             continue;
         };
         let changed = memory.late.changed(*asset, window.seen);
         if changed.is_some_and(|from| from <= window.start()) {
             tracing::debug!(%asset, "readings changed, its window is read again");
-            memory.forget(*asset);
             continue;
         }
         let last = window.last_from();
@@ -156,11 +154,11 @@ async fn load_known(
     }
     let tail = Tail::new(rows);
     let mut windows = HashMap::with_capacity(kept.len());
-    for (asset, known) in &kept {
-        let own = channels.remove(asset).unwrap_or_default();
-        if let Some((window, newest)) = known.window.advance(own, &tail, known.from) {
-            memory.keep(*asset, Kept::pack(&window, &newest, seen));
-            windows.insert(*asset, (window, newest));
+    for (asset, mut known) in kept {
+        let own = channels.remove(&asset).unwrap_or_default();
+        if let Some(advanced) = known.window.advance(own, &tail, known.from, seen) {
+            memory.keep(asset, known.window);
+            windows.insert(asset, advanced);
         }
     }
     let ends: Vec<(AssetId, Timestamp)> = windows
@@ -222,7 +220,7 @@ async fn load_known(
 
 /// A remembered window, and from when on its readings are read again.
 struct Known {
-    window: Arc<Kept>,
+    window: Kept,
     from: Timestamp,
 }
 

@@ -42,7 +42,7 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct Windows {
-    kept: HashMap<AssetId, (Instant, Arc<Kept>)>,
+    kept: HashMap<AssetId, (Instant, Kept)>,
     bytes: usize,
     most: usize,
 }
@@ -62,11 +62,12 @@ impl Memory {
         }
     }
 
-    pub(super) fn window(&self, asset: AssetId) -> Option<Arc<Kept>> {
+    /// The window of the last pass, for the one who makes this one; it is given back by [`Self::keep`].
+    pub(super) fn take(&self, asset: AssetId) -> Option<Kept> {
         let mut windows = self.windows.lock();
-        let (used, kept) = windows.kept.get_mut(&asset)?;
-        *used = Instant::now();
-        Some(kept.clone())
+        let (_, kept) = windows.kept.remove(&asset)?;
+        windows.bytes -= kept.bytes();
+        Some(kept)
     }
 
     pub(super) fn keep(&self, asset: AssetId, kept: Kept) {
@@ -88,14 +89,7 @@ impl Memory {
         // When all are in use the first ones stay: taking turns would help nobody.
         if windows.bytes + bytes <= windows.most {
             windows.bytes += bytes;
-            windows.kept.insert(asset, (Instant::now(), Arc::new(kept)));
-        }
-    }
-
-    pub(super) fn forget(&self, asset: AssetId) {
-        let mut windows = self.windows.lock();
-        if let Some((_, old)) = windows.kept.remove(&asset) {
-            windows.bytes -= old.bytes();
+            windows.kept.insert(asset, (Instant::now(), kept));
         }
     }
 
@@ -241,11 +235,15 @@ impl Kept {
     /// The window that ends with the newest reading of `tail`, and the newest reading of each channel. `tail` has
     /// everything since `from`, the start of a step. `None` when the channels or most of the steps are others: then it
     /// must be read.
+    ///
+    /// It becomes the newer one itself, in the memory it has, as of what was `seen` before `tail` was read: ten thousand
+    /// windows that are made anew in each pass, by several threads, would leave as much memory again in pieces.
     pub fn advance(
-        &self,
+        &mut self,
         channels: Vec<AssetChannel>,
         tail: &Tail,
         from: Timestamp,
+        seen: Seen,
     ) -> Option<(Window, Vec<(ChannelId, Timestamp)>)> {
         if channels.len() != self.series.len()
             || channels
@@ -277,7 +275,7 @@ impl Kept {
         }
         let tail_step = self.step_of(from);
         let stays = usize::try_from(tail_step - first_step).unwrap_or(0);
-        let series = channels
+        let series: Vec<Series> = channels
             .into_iter()
             .zip(&self.series)
             .map(|(channel, older)| {
@@ -291,6 +289,11 @@ impl Kept {
                 series
             })
             .collect();
+        for (packed, series) in self.series.iter_mut().zip(&series) {
+            packed.renew(series);
+        }
+        (self.first_step, self.seen) = (first_step, seen);
+        self.newest.clone_from(&newest);
         let window = Window {
             step_s: self.step_s,
             first_step,
@@ -360,11 +363,11 @@ mod tests {
         for (moved, again) in [(0, 1), (1, 1), (6, 1), (6, 9), (40, 1), (40, 9), (3, steps)] {
             let (old, new) = (window(0, steps), window(moved, steps));
             let newest: Vec<_> = old.series.iter().map(|s| (s.channel.id, old.end)).collect();
-            let kept = Kept::pack(&old, &newest, Seen::default());
+            let mut kept = Kept::pack(&old, &newest, Seen::default());
             let from = kept.start_of(kept.first_step + (steps - again) as i64);
             let tail = readings(&new, from);
             let channels = new.series.iter().map(|series| series.channel.clone()).collect();
-            let (advanced, newest) = kept.advance(channels, &tail, from).unwrap();
+            let (advanced, newest) = kept.advance(channels, &tail, from, Seen::default()).unwrap();
             assert_eq!(
                 (advanced.first_step, advanced.end),
                 (new.first_step, new.end),
@@ -376,7 +379,7 @@ mod tests {
         let old = window(0, steps);
         let mut kept = Kept::pack(&old, &[(ChannelId(1), old.end)], Seen::default());
         assert!(
-            kept.advance(Vec::new(), &Tail::default(), kept.last_from())
+            kept.advance(Vec::new(), &Tail::default(), old.end, Seen::default())
                 .is_none(),
             "other channels"
         );
@@ -396,10 +399,9 @@ mod tests {
         }
         let kept = assets
             .iter()
-            .filter(|asset| memory.window(**asset).is_some())
+            .filter(|asset| memory.take(**asset).is_some())
             .count();
         assert!((200..400).contains(&kept), "{kept}");
-        memory.forget(assets[0]);
-        assert!(memory.window(assets[0]).is_none());
+        assert!(memory.take(assets[0]).is_none(), "taken by the one who counted");
     }
 }

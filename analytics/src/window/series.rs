@@ -220,6 +220,16 @@ impl Series {
 }
 
 impl Packed {
+    /// Takes the numbers of a newer window of as many steps, in the memory it has.
+    pub fn renew(&mut self, newer: &Series) {
+        if self.mean.len() == newer.mean.len() {
+            self.mean.copy_from_slice(&newer.mean);
+        } else {
+            self.mean = newer.mean.as_slice().into();
+        }
+        self.many.clone_from(&newer.many);
+    }
+
     pub fn steps(&self) -> usize {
         self.mean.len()
     }
